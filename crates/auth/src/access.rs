@@ -1,0 +1,374 @@
+//! The decision: may this identity do that to this repository?
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use database::{Database, DbError, Repo, RepoId, RepoState, TokenId, TokenRole, UserId, Visibility};
+
+use crate::identity::{self, AuthError, Identity, Principal};
+
+/// What one may do to a repository; each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Access {
+    /// See that it exists and what it says of itself.
+    Discover,
+    /// Fetch.
+    Read,
+    /// Open pull requests, push to one's own and upload what they need.
+    Propose,
+    /// Push.
+    Write,
+    /// Rename, delete, change who may do what.
+    Admin,
+}
+
+/// What an administrator set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Public repositories are readable without a token. If false, by every user.
+    pub anonymous_read: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { anonymous_read: true }
+    }
+}
+
+/// Which refs the bearer may move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefScope {
+    None,
+    /// Those of one's own pull requests.
+    PullRequests,
+    /// All but the server-owned ones (`refs/pr/*` may be updated, not created; `refs/convert/*` belongs to jobs).
+    Branches,
+    /// Every ref: jobs, and administrators on a mirror.
+    Everything,
+}
+
+/// A right at the type level: the marker types [`Discover`], [`Read`], [`Propose`], [`Write`], [`Admin`].
+pub trait Right: sealed::Sealed + Send + Sync + 'static {
+    const ACCESS: Access;
+}
+
+/// Proof that `actor` may do `A` to `repo`. Made by [`authorize`] and, for jobs, by [`Authorized::system`]; by nothing
+/// else.
+pub struct Authorized<A: Right> {
+    repo: Repo,
+    bearer: Bearer,
+    granted: Access,
+    settings: Settings,
+    right: PhantomData<fn() -> A>,
+}
+
+/// Why not. What one may not see is told apart from what is missing in no way: see [`Denied::missing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Anonymous: may not see it, or sees it but may not do this. A token may change that (401).
+    #[error("authentication required")]
+    Unauthenticated,
+    /// A user who may not see it (404).
+    #[error("repository not found")]
+    NotFound,
+    /// A user who sees it but may not do this (403).
+    #[error("you are not allowed to do this")]
+    Forbidden,
+}
+
+/// The right that was there is there no more, or could not be asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ReauthorizeError {
+    #[error("the repository is gone")]
+    RepoGone,
+    #[error(transparent)]
+    Credential(#[from] AuthError),
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+/// Decides once, at the door. Reads nothing: `repo` and `identity` were just read, and the transaction that changes
+/// something compares `acl_version`.
+pub fn authorize<A: Right>(
+    settings: Settings,
+    identity: &Identity,
+    repo: Repo,
+) -> Result<Authorized<A>, Denied> {
+    let bearer = match identity {
+        Identity::Anonymous => Bearer::Anonymous,
+        Identity::User(principal) => Bearer::User(principal.clone()),
+    };
+    decide(settings, bearer, repo)
+}
+
+impl Denied {
+    /// What is said of a repository that does not exist: exactly what is said of one that may not be seen.
+    pub fn missing(identity: &Identity) -> Denied {
+        hidden(identity.principal().is_none())
+    }
+}
+
+impl<A: Right> Authorized<A> {
+    /// For jobs of the node itself, which nobody asked for. `job` says which.
+    pub fn system(job: &'static str, repo: Repo) -> Authorized<A> {
+        tracing::info!(job, repo = %repo.path, right = ?A::ACCESS, "system access");
+        let settings = Settings::default();
+        Authorized { repo, bearer: Bearer::System(job), granted: Access::Admin, settings, right: PhantomData }
+    }
+
+    /// Reads user, token and repository again and repeats the decision. For a change that was long under way: its
+    /// transaction found another `acl_version`, or the token may have been revoked since.
+    pub fn reauthorize(&self, database: &Database) -> Result<Authorized<A>, ReauthorizeError> {
+        let repo = database.repo(self.repo.id)?;
+        let repo = repo.filter(|repo| repo.state == RepoState::Live).ok_or(ReauthorizeError::RepoGone)?;
+        let bearer = match &self.bearer {
+            Bearer::User(principal) => Bearer::User(identity::by_token(database, &principal.token_sha256)?),
+            other => other.clone(),
+        };
+        Ok(decide(self.settings, bearer, repo)?)
+    }
+
+    /// The repository's row as it was when the right was granted.
+    pub fn repo(&self) -> &Repo {
+        &self.repo
+    }
+
+    pub fn repo_id(&self) -> RepoId {
+        self.repo.id
+    }
+
+    /// For the ref log; `None` for anonymous clients and jobs.
+    pub fn actor(&self) -> Option<UserId> {
+        self.principal().map(|principal| principal.user.id)
+    }
+
+    pub fn token(&self) -> Option<TokenId> {
+        self.principal().map(|principal| principal.token)
+    }
+
+    /// The user name, `None` for anonymous clients, or the job; for logs and messages.
+    pub fn actor_name(&self) -> Option<&str> {
+        match &self.bearer {
+            Bearer::Anonymous => None,
+            Bearer::User(principal) => Some(principal.user.name.as_str()),
+            Bearer::System(job) => Some(job),
+        }
+    }
+
+    /// Of the repository when the right was granted; goes into the change that the right allows.
+    pub fn acl_version(&self) -> i64 {
+        self.repo.acl_version
+    }
+
+    /// All that the bearer may do here, which may be more than was asked for.
+    pub fn granted(&self) -> Access {
+        self.granted
+    }
+
+    pub fn may_write(&self) -> bool {
+        self.granted >= Access::Write
+    }
+
+    /// An administrator of the hub, acting by a token that may write.
+    pub fn is_admin(&self) -> bool {
+        self.principal().is_some_and(|principal| principal.user.admin && principal.role == TokenRole::Write)
+    }
+
+    pub fn ref_scope(&self) -> RefScope {
+        match self.granted {
+            _ if matches!(self.bearer, Bearer::System(_)) => RefScope::Everything,
+            Access::Discover | Access::Read => RefScope::None,
+            Access::Propose => RefScope::PullRequests,
+            Access::Write | Access::Admin if self.is_admin() && self.repo.mirror => RefScope::Everything,
+            Access::Write | Access::Admin => RefScope::Branches,
+        }
+    }
+
+    fn principal(&self) -> Option<&Principal> {
+        match &self.bearer {
+            Bearer::User(principal) => Some(principal),
+            Bearer::Anonymous | Bearer::System(_) => None,
+        }
+    }
+}
+
+impl<A: Right> Clone for Authorized<A> {
+    fn clone(&self) -> Self {
+        let (repo, bearer) = (self.repo.clone(), self.bearer.clone());
+        Authorized { repo, bearer, granted: self.granted, settings: self.settings, right: PhantomData }
+    }
+}
+
+impl<A: Right> fmt::Debug for Authorized<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let actor = self.actor_name().unwrap_or("anonymous");
+        write!(f, "Authorized({actor} may {:?} {})", A::ACCESS, self.repo.path)
+    }
+}
+
+/// Who holds the right.
+#[derive(Clone)]
+enum Bearer {
+    Anonymous,
+    User(Principal),
+    System(&'static str),
+}
+
+fn decide<A: Right>(settings: Settings, bearer: Bearer, repo: Repo) -> Result<Authorized<A>, Denied> {
+    let anonymous = matches!(bearer, Bearer::Anonymous);
+    match granted(settings, &bearer, &repo) {
+        None => Err(hidden(anonymous)),
+        Some(granted) if granted >= A::ACCESS => {
+            Ok(Authorized { repo, bearer, granted, settings, right: PhantomData })
+        }
+        Some(_) if anonymous => Err(Denied::Unauthenticated),
+        Some(_) => Err(Denied::Forbidden),
+    }
+}
+
+/// The most that `bearer` may do; `None` if not even see it.
+fn granted(settings: Settings, bearer: &Bearer, repo: &Repo) -> Option<Access> {
+    if repo.state != RepoState::Live {
+        return None;
+    }
+    let public = repo.visibility == Visibility::Public;
+    match bearer {
+        Bearer::System(_) => Some(Access::Admin),
+        Bearer::Anonymous => (public && settings.anonymous_read).then_some(Access::Read),
+        Bearer::User(Principal { user, role, .. }) => {
+            let owner = user.name.folded() == repo.path.namespace.folded();
+            let access = match () {
+                () if user.admin || owner => Access::Admin,
+                () if public => Access::Propose,
+                () => return None,
+            };
+            Some(match role {
+                TokenRole::Read => access.min(Access::Read),
+                TokenRole::Write => access,
+            })
+        }
+    }
+}
+
+fn hidden(anonymous: bool) -> Denied {
+    if anonymous { Denied::Unauthenticated } else { Denied::NotFound }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! rights {
+    ($($name:ident),*) => {$(
+        /// See [`Access`].
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
+        impl sealed::Sealed for $name {}
+        impl Right for $name {
+            const ACCESS: Access = Access::$name;
+        }
+    )*};
+}
+
+rights!(Discover, Read, Propose, Write, Admin);
+
+#[cfg(test)]
+mod tests {
+    use database::{RepoPath, User};
+
+    use super::*;
+
+    fn repo(visibility: Visibility) -> Repo {
+        Repo {
+            id: RepoId(1),
+            path: "Acme/model".parse::<RepoPath>().unwrap(),
+            visibility,
+            state: RepoState::Live,
+            head_ref: "refs/heads/main".into(),
+            generation: 0,
+            gc_epoch: 0,
+            acl_version: 7,
+            mirror: false,
+            blob_bytes_max: None,
+            created_ms: 0,
+        }
+    }
+
+    fn user(name: &str, admin: bool, role: TokenRole) -> Identity {
+        let user = User { id: UserId(1), name: name.parse().unwrap(), admin, disabled: false, created_ms: 0 };
+        Identity::User(Principal { user, token: TokenId(1), role, token_sha256: [0; 32] })
+    }
+
+    /// The outcome for each right in order.
+    fn outcomes(settings: Settings, identity: &Identity, repo: &Repo) -> [Result<(), Denied>; 5] {
+        fn one<A: Right>(settings: Settings, identity: &Identity, repo: &Repo) -> Result<(), Denied> {
+            authorize::<A>(settings, identity, repo.clone()).map(drop)
+        }
+        [
+            one::<Discover>(settings, identity, repo),
+            one::<Read>(settings, identity, repo),
+            one::<Propose>(settings, identity, repo),
+            one::<Write>(settings, identity, repo),
+            one::<Admin>(settings, identity, repo),
+        ]
+    }
+
+    #[test]
+    fn who_may_do_what() {
+        use Denied::{Forbidden, NotFound, Unauthenticated};
+        use TokenRole::{Read as R, Write as W};
+        use Visibility::{Private, Public};
+        let open = Settings { anonymous_read: true };
+        let closed = Settings { anonymous_read: false };
+        // (who, settings, visibility, rights granted up to and including, the answer beyond)
+        let table = [
+            (Identity::Anonymous, open, Public, Some(Access::Read), Unauthenticated),
+            (Identity::Anonymous, open, Private, None, Unauthenticated),
+            (Identity::Anonymous, closed, Public, None, Unauthenticated),
+            (Identity::Anonymous, closed, Private, None, Unauthenticated),
+            (user("other", false, W), open, Public, Some(Access::Propose), Forbidden),
+            (user("other", false, W), closed, Public, Some(Access::Propose), Forbidden),
+            (user("other", false, R), open, Public, Some(Access::Read), Forbidden),
+            (user("other", false, W), open, Private, None, NotFound),
+            (user("other", false, R), open, Private, None, NotFound),
+            (user("acme", false, W), open, Private, Some(Access::Admin), Forbidden),
+            (user("acme", false, R), open, Private, Some(Access::Read), Forbidden),
+            (user("ACME", false, R), open, Public, Some(Access::Read), Forbidden),
+            (user("root", true, W), open, Private, Some(Access::Admin), Forbidden),
+            (user("root", true, R), open, Private, Some(Access::Read), Forbidden),
+        ];
+        let rights = [Access::Discover, Access::Read, Access::Propose, Access::Write, Access::Admin];
+        for (identity, settings, visibility, up_to, beyond) in table {
+            let got = outcomes(settings, &identity, &repo(visibility));
+            let expected = rights.map(|right| if Some(right) <= up_to { Ok(()) } else { Err(beyond) });
+            assert_eq!(got, expected, "{identity:?} {settings:?} {visibility:?}");
+        }
+    }
+
+    #[test]
+    fn a_deleted_repository_is_missing_for_everybody() {
+        let deleted = Repo { state: RepoState::Deleted, ..repo(Visibility::Public) };
+        for identity in [Identity::Anonymous, user("acme", true, TokenRole::Write)] {
+            let denied = authorize::<Discover>(Settings::default(), &identity, deleted.clone()).unwrap_err();
+            assert_eq!(denied, Denied::missing(&identity));
+        }
+    }
+
+    #[test]
+    fn scopes_of_refs() {
+        let scope = |identity: &Identity, mirror| {
+            let repo = Repo { mirror, ..repo(Visibility::Public) };
+            authorize::<Read>(Settings::default(), identity, repo).unwrap().ref_scope()
+        };
+        assert_eq!(scope(&Identity::Anonymous, true), RefScope::None);
+        assert_eq!(scope(&user("other", false, TokenRole::Write), true), RefScope::PullRequests);
+        assert_eq!(scope(&user("acme", false, TokenRole::Write), true), RefScope::Branches);
+        assert_eq!(scope(&user("root", true, TokenRole::Write), false), RefScope::Branches);
+        assert_eq!(scope(&user("root", true, TokenRole::Write), true), RefScope::Everything);
+        assert_eq!(scope(&user("root", true, TokenRole::Read), true), RefScope::None);
+        let job = Authorized::<Admin>::system("test", repo(Visibility::Private));
+        assert_eq!((job.ref_scope(), job.may_write(), job.actor()), (RefScope::Everything, true, None));
+    }
+}

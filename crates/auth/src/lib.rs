@@ -1,0 +1,23 @@
+//! Who is asking, and may they: credentials → [`Identity`] → [`Authorized`].
+//!
+//! It owns access tokens (their form, their hashes) and the one decision about permission, [`authorize`]. Every entry
+//! point below the server takes the [`Authorized`] it returns, so that skipping the decision does not compile. It
+//! never speaks HTTP (it is given the value of a header and returns an outcome, not a status), keeps no session and
+//! caches nothing.
+//!
+//! Start at [`access`], which holds the decision; [`credential`] and [`identity`] are the way there.
+
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
+
+pub mod access;
+pub mod credential;
+pub mod identity;
+pub mod token;
+
+pub use access::{
+    Access, Admin, Authorized, Denied, Discover, Propose, Read, ReauthorizeError, RefScope, Right, Settings,
+    Write, authorize,
+};
+pub use credential::{Credential, MalformedHeader};
+pub use identity::{AuthError, Identity, Principal, identify};
+pub use token::{ImportError, IssueError, TokenSecret, import, issue};

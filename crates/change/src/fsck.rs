@@ -1,0 +1,167 @@
+//! Proof that nothing is lost: rows agree with each other and with bytes, every byte hashes to its name, every edge
+//! leads somewhere.
+
+use std::collections::HashMap;
+
+use database::{BlobState, Oid, Repo};
+use repository::{Snapshot, walk};
+use serde::{Deserialize, Serialize};
+
+use crate::Changes;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct FsckReport {
+    pub repos: u64,
+    pub packs: u64,
+    pub objects: u64,
+    /// One sentence each; empty means sound.
+    pub findings: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FsckError {
+    #[error(transparent)]
+    Database(#[from] database::DbError),
+    #[error("storage: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl std::fmt::Display for FsckReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
+        }
+        let verdict = match self.findings.len() {
+            0 => "no problems".to_owned(),
+            1 => "1 problem".to_owned(),
+            n => format!("{n} problems"),
+        };
+        write!(
+            f,
+            "checked {} repositories, {} packs, {} objects: {verdict}",
+            self.repos, self.packs, self.objects
+        )
+    }
+}
+
+/// Repositories are listed in pages, so that memory does not grow with their number.
+const PAGE: u32 = 500;
+
+impl Changes {
+    /// Checks everything, or one repository. Reads every byte of every live pack.
+    pub async fn fsck(&self, only: Option<&Repo>) -> Result<FsckReport, FsckError> {
+        let (changes, only) = (self.clone(), only.cloned());
+        let _no_sweep = self.0.sweeping.read().await;
+        self.compute(move || changes.fsck_blocking(only)).await
+    }
+
+    fn fsck_blocking(&self, only: Option<Repo>) -> Result<FsckReport, FsckError> {
+        let mut report = FsckReport::default();
+        if let Some(repo) = only {
+            self.fsck_repo(&repo, &mut report)?;
+            return Ok(report);
+        }
+        report.findings.extend(self.0.database.check()?);
+        self.fsck_blobs(&mut report)?;
+        let mut after = None;
+        loop {
+            let page = self.0.database.repos(after.as_ref(), PAGE)?;
+            for repo in &page {
+                self.fsck_repo(repo, &mut report)?;
+            }
+            match page.last() {
+                Some(last) => after = Some(last.path.clone()),
+                None => return Ok(report),
+            }
+        }
+    }
+
+    /// Every stored pack a row calls live is there, with the size its row says.
+    fn fsck_blobs(&self, report: &mut FsckReport) -> Result<(), FsckError> {
+        for (pack, state, bytes) in self.0.database.packs()? {
+            if state != BlobState::Live {
+                continue;
+            }
+            match self.0.disk.size_bytes(&pack.storage_key())? {
+                Some(actual) if actual == bytes => {}
+                Some(actual) => report
+                    .findings
+                    .push(format!("pack {pack:?}: {actual} bytes stored, its row says {bytes}")),
+                None => {
+                    report.findings.push(format!("pack {pack:?}: its row says live, its bytes are missing"))
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fsck_repo(&self, repo: &Repo, report: &mut FsckReport) -> Result<(), FsckError> {
+        let mut note = |finding: String| report.findings.push(format!("{}: {finding}", repo.path));
+        report.repos += 1;
+        // The row may have moved since it was listed; a deleted repository has nothing to check.
+        let Some(repo) = self.0.database.repo(repo.id)? else { return Ok(()) };
+        let snapshot = match self.0.repositories.snapshot(&repo) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                note(format!("cannot be opened: {error}"));
+                return Ok(());
+            }
+        };
+        for finding in refs(&snapshot, &self.0.database.ref_log(repo.id, i64::MIN)?) {
+            note(finding);
+        }
+        for pack in snapshot.packs() {
+            for finding in pack.verify(Some(&snapshot)) {
+                note(format!("pack {:?}: {finding}", pack.id()));
+            }
+            report.packs += 1;
+            report.objects += u64::from(pack.objects());
+        }
+        let tips: Vec<Oid> = snapshot.refs().iter().map(|row| row.oid).collect();
+        if let Err(error) = walk::closure(&snapshot, &tips) {
+            report
+                .findings
+                .push(format!("{}: not everything that its refs need is there: {error}", repo.path));
+        }
+        Ok(())
+    }
+}
+
+/// Refs against the log that made them, and against their objects.
+fn refs(snapshot: &Snapshot, log: &[database::RefLogRow]) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut logged: HashMap<&str, (i64, Oid)> = HashMap::new();
+    for row in log {
+        let latest = logged.entry(&row.name).or_insert((row.generation, row.new));
+        if row.generation > latest.0 {
+            *latest = (row.generation, row.new);
+        }
+        if row.generation > snapshot.generation() {
+            // Pushed after the snapshot was taken.
+            logged.remove(row.name.as_str());
+        }
+    }
+    for row in snapshot.refs() {
+        match logged.remove(row.name.as_str()) {
+            Some((_, oid)) if oid == row.oid => {}
+            Some((generation, oid)) => {
+                findings.push(format!(
+                    "{} is at {}, its log says {oid} since generation {generation}",
+                    row.name, row.oid
+                ));
+            }
+            None => findings.push(format!("{} is at {}, but no log line made it", row.name, row.oid)),
+        }
+        match snapshot.peel(&row.oid) {
+            Ok(peeled) if row.peeled == (peeled != row.oid).then_some(peeled) => {}
+            Ok(peeled) => findings.push(format!("{} peels to {peeled}, its row says otherwise", row.name)),
+            Err(error) => findings.push(format!("{}: {error}", row.name)),
+        }
+    }
+    for (name, (generation, oid)) in logged {
+        if !oid.is_null() {
+            findings.push(format!("{name} is missing; its log says {oid} since generation {generation}"));
+        }
+    }
+    findings
+}

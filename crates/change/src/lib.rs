@@ -1,0 +1,103 @@
+//! The only code that moves a ref: push, import, compaction, garbage collection; and what keeps the result safe:
+//! sweep, manifests, backup, fsck.
+//!
+//! Each operation prepares its bytes first (durable in storage, or small enough for a row), then hands one
+//! [`database::Change`] to [`database::Database::apply`]. It decides *what* may change and in which order things
+//! become durable; it knows no HTTP and parses no protocol.
+//!
+//! Start at [`push`], the shape of every other operation.
+
+mod backup;
+mod collect;
+mod exchange;
+mod fsck;
+mod limits;
+mod maintain;
+mod manifest;
+mod policy;
+mod push;
+mod repos;
+mod store;
+
+use std::sync::Arc;
+
+use database::Database;
+use repository::Repositories;
+use storage::Disk;
+use tokio::sync::Semaphore;
+
+pub use backup::{BackupError, BackupReport, RestoreError, RestoreReport, restore};
+pub use collect::{GcError, GcOptions, GcReport};
+pub use exchange::{ExportError, ExportReport, ImportError, ImportReport};
+pub use fsck::{FsckError, FsckReport};
+pub use limits::Limits;
+pub use maintain::{MaintainError, MaintainReport};
+pub use manifest::{RebuildError, RebuildReport, rebuild};
+pub use push::PushError;
+pub use repos::RepoError;
+
+/// Everything that changes repositories, over one set of rows and bytes. Cheap to clone.
+#[derive(Clone)]
+pub struct Changes(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    disk: Disk,
+    repositories: Arc<Repositories>,
+    limits: Limits,
+    /// Permits for computation (indexing, compaction). No holder waits for a network peer.
+    workers: Arc<Semaphore>,
+    /// Held for reading by a backup, for writing by a sweep: what a backup copies is not deleted meanwhile.
+    sweeping: tokio::sync::RwLock<()>,
+    /// One compaction or collection at a time; they compete for the same cores and the same pack lists.
+    maintaining: tokio::sync::Mutex<()>,
+    journal: manifest::Journal,
+}
+
+impl Changes {
+    pub fn new(database: Database, disk: Disk, repositories: Arc<Repositories>, limits: Limits) -> Changes {
+        let workers = Arc::new(Semaphore::new(limits.concurrent_changes));
+        let sweeping = tokio::sync::RwLock::new(());
+        let maintaining = tokio::sync::Mutex::new(());
+        let journal = manifest::Journal::default();
+        Changes(Arc::new(Inner {
+            database,
+            disk,
+            repositories,
+            limits,
+            workers,
+            sweeping,
+            maintaining,
+            journal,
+        }))
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.0.database
+    }
+
+    pub fn disk(&self) -> &Disk {
+        &self.0.disk
+    }
+
+    pub fn repositories(&self) -> &Arc<Repositories> {
+        &self.0.repositories
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Runs blocking `work` under a permit for computation, off the async threads.
+    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let permit = Arc::clone(&self.0.workers).acquire_owned().await.expect("because it is never closed");
+        let result = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work()
+        });
+        match result.await {
+            Ok(value) => value,
+            Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+        }
+    }
+}

@@ -1,0 +1,499 @@
+//! The manifest journal: refs and pack lists written beside the packs, so that git data can be rebuilt from the
+//! stored bytes alone when the rows are lost.
+//!
+//! One file per repository and generation, `manifests/<repo id>/<generation>`. A base says everything, a delta what
+//! changed since the file it names; inline packs are embedded where they first appear. A base replaces its chain.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use database::{
+    Change, Clock, Database, Expected, NewPack, NewRepo, Oid, PackContent, PackId, PackKind, PackRow,
+    RefEdit, RefRow, Repo, RepoId, RepoPath, SnapshotRows, Visibility, fault,
+};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use storage::Disk;
+
+use crate::Changes;
+
+/// A chain is rewritten as a base once its deltas are larger than its base plus this, in bytes.
+const CHAIN_SLACK: u64 = 64 * 1024;
+/// Chains remembered between writes; a forgotten one starts with a new base.
+const CHAINS_MAX: usize = 10_000;
+const FORMAT: u32 = 1;
+
+/// What is remembered of a repository's chain, so that the next file can be a delta.
+#[derive(Clone, Debug)]
+struct Chain {
+    generation: i64,
+    packs: HashSet<PackId>,
+    /// Generations of the files of this chain, the base first.
+    files: Vec<i64>,
+    base_bytes: u64,
+    delta_bytes: u64,
+}
+
+/// The chains of this process.
+#[derive(Default)]
+pub(crate) struct Journal(Mutex<HashMap<RepoId, Chain>>);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ManifestError {
+    #[error("storage: {0}")]
+    Io(#[from] std::io::Error),
+    #[error(transparent)]
+    Database(#[from] database::DbError),
+    #[error("manifest: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// One file of the journal.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    /// The generation this file brings its reader to.
+    generation: i64,
+    /// The file this one continues; `None` for a base.
+    after: Option<i64>,
+    path: String,
+    public: bool,
+    mirror: bool,
+    blob_bytes_max: Option<u64>,
+    head_ref: String,
+    /// Full names; `null` deletes.
+    refs: BTreeMap<String, Option<RefEntry>>,
+    packs_added: Vec<PackEntry>,
+    packs_removed: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct RefEntry {
+    oid: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peeled: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct PackEntry {
+    id: String,
+    kind: String,
+    objects: u64,
+    bytes: u64,
+    /// The blob in hexadecimal if it lives in its row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inline: Option<String>,
+}
+
+/// In the directory of a deleted repository: its manifests are not to be rebuilt from.
+const DELETED: &str = "deleted";
+
+fn key(repo: RepoId, generation: i64) -> String {
+    format!("manifests/{}/{generation}", repo.0)
+}
+
+impl Changes {
+    /// Writes the manifests that are behind. Returns how many.
+    pub(crate) async fn write_manifests(&self, limit: u32) -> Result<u64, ManifestError> {
+        let due = self.0.database.manifests_due(limit)?;
+        let mut written = 0;
+        for repo in due {
+            let changes = self.clone();
+            let generation = self.compute(move || changes.write_manifest(repo)).await?;
+            if let Some(generation) = generation {
+                fault::point(fault::Point::ManifestWritten);
+                self.0.database.manifest_written(repo, generation).await?;
+                written += 1;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Called once `repo` is deleted: a rebuild must not bring it back.
+    pub(crate) async fn bury_manifest(&self, repo: RepoId) -> Result<(), ManifestError> {
+        let changes = self.clone();
+        self.compute(move || {
+            let disk = &changes.0.disk;
+            match disk.publish(disk.temp_file()?, &format!("manifests/{}/{DELETED}", repo.0)) {
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+            let chain = changes.0.journal.0.lock().remove(&repo);
+            let files = chain.map(|chain| chain.files).unwrap_or_default();
+            files.into_iter().try_for_each(|generation| disk.delete(&key(repo, generation)))?;
+            Ok(())
+        })
+        .await
+    }
+
+    fn write_manifest(&self, repo: RepoId) -> Result<Option<i64>, ManifestError> {
+        let Some(rows) = self.0.database.snapshot(repo)? else { return Ok(None) };
+        let generation = rows.repo.generation;
+        let known = self.0.journal.0.lock().get(&repo).cloned();
+        let continued = known.filter(|chain| {
+            chain.generation < generation && chain.delta_bytes <= chain.base_bytes + CHAIN_SLACK
+        });
+        let manifest = match &continued {
+            Some(chain) => delta(&rows, chain, self.edits_since(repo, chain.generation, &rows)?),
+            None => base(&rows),
+        };
+        let bytes = serde_json::to_vec(&manifest)?;
+        let mut file = self.0.disk.temp_file()?;
+        file.write_all(&bytes)?;
+        match self.0.disk.publish(file, &key(repo, generation)) {
+            // A crash came between these bytes and their row. They say the same.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+        let packs = rows.packs.iter().map(|pack| pack.id).collect();
+        let replaced = self.remember(repo, generation, packs, bytes.len() as u64, continued.is_some());
+        for old in replaced {
+            self.0.disk.delete(&key(repo, old))?;
+        }
+        Ok(Some(generation))
+    }
+
+    /// Where the refs that moved since `since` stand now.
+    fn edits_since(
+        &self,
+        repo: RepoId,
+        since: i64,
+        rows: &SnapshotRows,
+    ) -> Result<BTreeMap<String, Option<RefEntry>>, ManifestError> {
+        let log = self.0.database.ref_log_after(repo, since)?;
+        let now = |name: &str| {
+            let found = rows.refs.binary_search_by(|row| row.name.as_str().cmp(name));
+            found.ok().map(|index| RefEntry::from(&rows.refs[index]))
+        };
+        Ok(log.into_iter().map(|row| (row.name.clone(), now(&row.name))).collect())
+    }
+
+    /// Files that the new one made superfluous.
+    fn remember(
+        &self,
+        repo: RepoId,
+        generation: i64,
+        packs: HashSet<PackId>,
+        bytes: u64,
+        delta: bool,
+    ) -> Vec<i64> {
+        let mut chains = self.0.journal.0.lock();
+        if chains.len() >= CHAINS_MAX && !chains.contains_key(&repo) {
+            chains.clear();
+        }
+        let old = chains.remove(&repo);
+        let (chain, replaced) = match old {
+            Some(mut chain) if delta => {
+                chain.generation = generation;
+                chain.packs = packs;
+                chain.files.push(generation);
+                chain.delta_bytes += bytes;
+                (chain, Vec::new())
+            }
+            old => {
+                let files = old.map(|chain| chain.files).unwrap_or_default();
+                let chain =
+                    Chain { generation, packs, files: vec![generation], base_bytes: bytes, delta_bytes: 0 };
+                (chain, files.into_iter().filter(|file| *file != generation).collect())
+            }
+        };
+        chains.insert(repo, chain);
+        replaced
+    }
+}
+
+fn base(rows: &SnapshotRows) -> Manifest {
+    let refs = rows.refs.iter().map(|row| (row.name.clone(), Some(RefEntry::from(row)))).collect();
+    let packs = rows.packs.iter().map(PackEntry::from).collect();
+    manifest(&rows.repo, None, refs, packs, Vec::new())
+}
+
+fn delta(rows: &SnapshotRows, chain: &Chain, refs: BTreeMap<String, Option<RefEntry>>) -> Manifest {
+    let now: HashSet<PackId> = rows.packs.iter().map(|pack| pack.id).collect();
+    let added =
+        rows.packs.iter().filter(|pack| !chain.packs.contains(&pack.id)).map(PackEntry::from).collect();
+    let removed = chain.packs.difference(&now).map(|id| id.0.to_string()).collect();
+    manifest(&rows.repo, Some(chain.generation), refs, added, removed)
+}
+
+fn manifest(
+    repo: &Repo,
+    after: Option<i64>,
+    refs: BTreeMap<String, Option<RefEntry>>,
+    packs_added: Vec<PackEntry>,
+    packs_removed: Vec<String>,
+) -> Manifest {
+    Manifest {
+        format: FORMAT,
+        generation: repo.generation,
+        after,
+        path: repo.path.to_string(),
+        public: repo.visibility == Visibility::Public,
+        mirror: repo.mirror,
+        blob_bytes_max: repo.blob_bytes_max,
+        head_ref: repo.head_ref.clone(),
+        refs,
+        packs_added,
+        packs_removed,
+    }
+}
+
+impl From<&RefRow> for RefEntry {
+    fn from(row: &RefRow) -> RefEntry {
+        RefEntry { oid: row.oid.to_string(), peeled: row.peeled.map(|oid| oid.to_string()) }
+    }
+}
+
+impl From<&PackRow> for PackEntry {
+    fn from(row: &PackRow) -> PackEntry {
+        PackEntry {
+            id: row.id.0.to_string(),
+            kind: kind_name(row.kind).to_owned(),
+            objects: row.objects,
+            bytes: row.bytes,
+            inline: row.inline.as_deref().map(to_hex),
+        }
+    }
+}
+
+const KINDS: [(PackKind, &str); 4] = [
+    (PackKind::Api, "api"),
+    (PackKind::Receive, "receive"),
+    (PackKind::Compact, "compact"),
+    (PackKind::Gc, "gc"),
+];
+
+fn kind_name(kind: PackKind) -> &'static str {
+    KINDS.iter().find(|(known, _)| *known == kind).map_or("receive", |(_, name)| name)
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |c: u8| char::from(c).to_digit(16).map(|d| d as u8);
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect()
+}
+
+// Rebuilding.
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RebuildReport {
+    pub repos: u64,
+    pub packs: u64,
+    pub refs: u64,
+    /// Repositories that could not be rebuilt, and why.
+    pub problems: Vec<String>,
+}
+
+impl std::fmt::Display for RebuildReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for problem in &self.problems {
+            writeln!(f, "{problem}")?;
+        }
+        write!(f, "rebuilt {} repositories, {} refs, {} packs", self.repos, self.refs, self.packs)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    #[error("{0} already holds rows; a rebuild is for a data directory that lost them")]
+    Occupied(PathBuf),
+    #[error("{0} holds no manifests: there is nothing to rebuild from")]
+    NoManifests(PathBuf),
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Open(#[from] database::OpenError),
+    #[error(transparent)]
+    Storage(#[from] storage::OpenError),
+}
+
+/// A repository as its manifests tell it.
+struct Told {
+    last: Manifest,
+    refs: BTreeMap<String, RefEntry>,
+    packs: BTreeMap<String, PackEntry>,
+}
+
+/// Where the manifests that a rebuild reads are kept; new rows give new ids, so they must not mix with new manifests.
+const READ_FROM: &str = "manifests.before-rebuild";
+
+/// Makes new rows in `data_dir` from its manifests and packs: repositories, refs, pack lists and one user (without
+/// token) per namespace. Tokens, users' rights and ref logs were in the rows that are gone. Can be repeated if it is
+/// cut off: the rows appear under their name last.
+pub async fn rebuild(data_dir: &Path) -> Result<RebuildReport, RebuildError> {
+    let rows = data_dir.join("granary.db");
+    if rows.exists() {
+        return Err(RebuildError::Occupied(data_dir.to_owned()));
+    }
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RebuildError::Io { path, source }
+    };
+    let (manifests, read_from) = (data_dir.join("manifests"), data_dir.join(READ_FROM));
+    if !read_from.exists() {
+        match std::fs::rename(&manifests, &read_from) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(RebuildError::NoManifests(data_dir.to_owned()));
+            }
+            other => other.map_err(at(&manifests))?,
+        }
+    }
+    let partial = data_dir.join("granary.db.rebuilding");
+    match std::fs::remove_file(&partial) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&partial)(error)),
+        _ => {}
+    }
+    let disk = Disk::open(data_dir)?;
+    let database = Database::open(&partial, Clock::default())?;
+    let mut report = RebuildReport::default();
+    for directory in std::fs::read_dir(&read_from).map_err(at(&read_from))? {
+        let directory = directory.map_err(at(&read_from))?.path();
+        let rebuilt = match read_chain(&directory) {
+            Ok(Some(told)) => rebuild_repo(&database, &disk, told, &mut report).await,
+            Ok(None) => Ok(()),
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = rebuilt {
+            report.problems.push(format!("{}: {problem}", directory.display()));
+        }
+    }
+    database.close().await;
+    std::fs::rename(&partial, &rows).map_err(at(&rows))?;
+    storage::sync_directory(data_dir).map_err(at(data_dir))?;
+    Ok(report)
+}
+
+/// Follows the chain back from the newest file to its base, then applies it forward. `None` if there is no file:
+/// the repository was deleted.
+fn read_chain(directory: &Path) -> Result<Option<Told>, String> {
+    if directory.join(DELETED).exists() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(directory).map_err(|error| error.to_string())?;
+    let generations = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i64>().ok());
+    let Some(newest) = generations.max() else { return Ok(None) };
+    let mut chain = Vec::new();
+    let mut next = Some(newest);
+    while let Some(generation) = next {
+        let bytes = std::fs::read(directory.join(generation.to_string()))
+            .map_err(|error| format!("generation {generation}: {error}"))?;
+        let manifest: Manifest =
+            serde_json::from_slice(&bytes).map_err(|error| format!("generation {generation}: {error}"))?;
+        if manifest.format != FORMAT {
+            return Err(format!("generation {generation}: format {} is not known", manifest.format));
+        }
+        next = manifest.after.filter(|after| *after < generation);
+        chain.push(manifest);
+    }
+    let mut refs = BTreeMap::new();
+    let mut packs = BTreeMap::new();
+    for manifest in chain.iter().rev() {
+        for (name, entry) in &manifest.refs {
+            match entry {
+                Some(entry) => refs.insert(name.clone(), entry.clone()),
+                None => refs.remove(name),
+            };
+        }
+        packs.extend(manifest.packs_added.iter().map(|pack| (pack.id.clone(), pack.clone())));
+        for id in &manifest.packs_removed {
+            packs.remove(id);
+        }
+    }
+    Ok(chain.into_iter().next().map(|last| Told { last, refs, packs }))
+}
+
+async fn rebuild_repo(
+    database: &Database,
+    disk: &Disk,
+    told: Told,
+    report: &mut RebuildReport,
+) -> Result<(), String> {
+    let path: RepoPath = told.last.path.parse().map_err(|error| format!("{error}"))?;
+    if database.user(path.namespace.as_str()).map_err(|error| error.to_string())?.is_none() {
+        database.create_user(path.namespace.clone(), false).await.map_err(|error| error.to_string())?;
+    }
+    let visibility = if told.last.public { Visibility::Public } else { Visibility::Private };
+    let new =
+        NewRepo { path, visibility, mirror: told.last.mirror, blob_bytes_max: told.last.blob_bytes_max };
+    let packs =
+        told.packs.values().map(|entry| pack(disk, entry)).collect::<Result<Vec<NewPack>, String>>()?;
+    let refs = told.refs.iter().map(edit).collect::<Result<Vec<RefEdit>, String>>()?;
+    let repo = database.create_repo(new).await.map_err(|error| error.to_string())?;
+    for pack in &packs {
+        if matches!(pack.content, PackContent::Stored { .. }) {
+            database.stage_pack(pack.id, repo.id).await.map_err(|error| error.to_string())?;
+        }
+    }
+    let (pack_count, ref_count) = (packs.len() as u64, refs.len() as u64);
+    let change = Change {
+        repo: repo.id,
+        acl_version: None,
+        gc_epoch: repo.gc_epoch,
+        refs,
+        refs_max: u64::MAX,
+        atomic: true,
+        packs_added: packs,
+        packs_superseded: Vec::new(),
+        superseded_until_ms: 0,
+        generation: None,
+        head_ref: Some(told.last.head_ref),
+        collects: false,
+        actor: None,
+        message: "rebuild".to_owned(),
+    };
+    database.apply(change).await.map_err(|error| error.to_string())?;
+    report.repos += 1;
+    report.packs += pack_count;
+    report.refs += ref_count;
+    Ok(())
+}
+
+fn pack(disk: &Disk, entry: &PackEntry) -> Result<NewPack, String> {
+    let id = PackId(entry.id.parse().map_err(|_| format!("'{}' is not a pack id", entry.id))?);
+    let kind = KINDS.iter().find(|(_, name)| *name == entry.kind);
+    let kind = kind.ok_or_else(|| format!("'{}' is not a pack kind", entry.kind))?.0;
+    let content = match &entry.inline {
+        Some(hex) => {
+            let blob =
+                from_hex(hex).ok_or_else(|| format!("pack {}: its bytes are not hexadecimal", entry.id))?;
+            PackContent::Inline(blob.into())
+        }
+        None => match disk.size_bytes(&id.storage_key()).map_err(|error| error.to_string())? {
+            Some(bytes) if bytes == entry.bytes => PackContent::Stored { bytes },
+            Some(bytes) => {
+                return Err(format!("pack {}: {bytes} bytes are stored, {} were", entry.id, entry.bytes));
+            }
+            None => return Err(format!("pack {}: its bytes are missing", entry.id)),
+        },
+    };
+    Ok(NewPack { id, kind, objects: entry.objects, closure: false, content })
+}
+
+fn edit((name, entry): (&String, &RefEntry)) -> Result<RefEdit, String> {
+    let oid = |text: &str| text.parse::<Oid>().map_err(|error| format!("{name}: {error}"));
+    let peeled = entry.peeled.as_deref().map(oid).transpose()?;
+    Ok(RefEdit { name: name.clone(), expected: Expected::Absent, new: oid(&entry.oid)?, peeled })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal() {
+        assert_eq!(to_hex(&[0, 15, 255]), "000fff");
+        assert_eq!(from_hex("000fff"), Some(vec![0, 15, 255]));
+        assert_eq!(from_hex("0"), None);
+        assert_eq!(from_hex("zz"), None);
+    }
+}

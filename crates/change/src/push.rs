@@ -1,0 +1,340 @@
+//! A push: policy, index, connectivity, durability, one change, report.
+
+use auth::{Authorized, Propose};
+use bytes::Bytes;
+use database::{ApplyError, Change, Conflict, Expected, NewPack, Oid, PackKind, RefEdit, RefOutcome, fault};
+use git_protocol::receive_pack::{Commands, Report, Update};
+use repository::{Kind, Snapshot, ingest};
+
+use crate::policy::{self, Pusher};
+use crate::store::{Blob, Moments, Stored};
+use crate::{Changes, Limits};
+
+/// Nothing was changed, and it was not the pusher's doing (that is in the [`Report`]).
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The repository, or the right to write to it, went away while the push was running.
+    #[error("access to the repository was revoked while the push was running")]
+    Revoked,
+    #[error("the server's disk is full")]
+    Full,
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl PushError {
+    pub(crate) fn internal(error: impl std::error::Error + Send + Sync + 'static) -> PushError {
+        PushError::Internal(Box::new(error))
+    }
+}
+
+impl From<database::DbError> for PushError {
+    fn from(error: database::DbError) -> PushError {
+        match error {
+            database::DbError::Full => PushError::Full,
+            other => PushError::internal(other),
+        }
+    }
+}
+
+/// How often a push starts over because a collection or a change of rights came between; each is rare.
+const ATTEMPTS_MAX: u32 = 4;
+
+impl Changes {
+    /// Runs a push to its end even if the caller goes away. `pack` is the complete body behind the commands, in
+    /// memory or a mapped staging file; `None` if every command deletes.
+    ///
+    /// What the pusher did wrong is in the report, ref by ref, in the words git users know.
+    pub async fn push(
+        &self,
+        access: Authorized<Propose>,
+        commands: Commands,
+        pack: Option<Bytes>,
+    ) -> Result<Report, PushError> {
+        let changes = self.clone();
+        let task = tokio::spawn(async move { changes.push_to_end(access, commands, pack).await });
+        task.await.map_err(PushError::internal)?
+    }
+
+    async fn push_to_end(
+        &self,
+        access: Authorized<Propose>,
+        commands: Commands,
+        pack: Option<Bytes>,
+    ) -> Result<Report, PushError> {
+        let commands = std::sync::Arc::new(commands);
+        for _ in 0..ATTEMPTS_MAX {
+            let access = access.reauthorize(&self.0.database).map_err(|_| PushError::Revoked)?;
+            match self.attempt(access, &commands, pack.clone()).await? {
+                Attempt::Done(report) => return Ok(report),
+                Attempt::Again => {}
+            }
+        }
+        let reason = "the repository is being changed too often, please push again";
+        let refs = commands.updates.iter().map(|update| (update.name.clone(), Err(reason.to_owned())));
+        Ok(Report { unpack: Ok(()), refs: refs.collect(), messages: Vec::new() })
+    }
+
+    async fn attempt(
+        &self,
+        access: Authorized<Propose>,
+        commands: &std::sync::Arc<Commands>,
+        pack: Option<Bytes>,
+    ) -> Result<Attempt, PushError> {
+        let pusher = Pusher { write: access.may_write(), admin: access.is_admin() };
+        let repo = access.repo().clone();
+        let snapshot = self.0.repositories.snapshot(&repo).map_err(PushError::internal)?;
+        let (limits, disk) = (self.0.limits.clone(), self.0.disk.clone());
+        let (commands, for_work) = (std::sync::Arc::clone(commands), std::sync::Arc::clone(commands));
+        let prepared = self
+            .compute(move || prepare(&snapshot, pusher, &for_work, pack, &limits, &|| disk.temp_file()))
+            .await;
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(Refused::Unpack(message)) => {
+                return Ok(Attempt::Done(Report::unpack_failed(&commands, message)));
+            }
+            Err(Refused::Internal(error)) => return Err(PushError::Internal(error)),
+        };
+        fault::point(fault::Point::PushIndexed);
+        if prepared.edits.is_empty() || (commands.capabilities.atomic && prepared.any_refused()) {
+            return Ok(Attempt::Done(prepared.report(&commands, &[])));
+        }
+        self.publish(access, &commands, prepared).await
+    }
+
+    /// From here on the order is: staged row, bytes durable, one transaction, report.
+    async fn publish(
+        &self,
+        access: Authorized<Propose>,
+        commands: &Commands,
+        mut prepared: Prepared,
+    ) -> Result<Attempt, PushError> {
+        let (packs, stored) = self.store_pack(access.repo(), &mut prepared).await?;
+        let edits: Vec<RefEdit> = prepared.edits.iter().map(|(_, edit)| edit.clone()).collect();
+        let change = Change {
+            repo: access.repo().id,
+            acl_version: Some(access.acl_version()),
+            gc_epoch: prepared.gc_epoch,
+            refs: edits,
+            refs_max: self.0.limits.refs_max,
+            atomic: commands.capabilities.atomic,
+            packs_added: packs,
+            packs_superseded: Vec::new(),
+            superseded_until_ms: 0,
+            generation: None,
+            head_ref: prepared.head_ref.clone(),
+            collects: false,
+            actor: access.actor(),
+            message: log_message(commands),
+        };
+        match self.0.database.apply(change).await {
+            Ok(applied) => {
+                let moved = applied.refs.iter().any(|outcome| matches!(outcome, RefOutcome::Moved { .. }));
+                if let Some(stored) = stored
+                    && moved
+                {
+                    stored.keep();
+                }
+                Ok(Attempt::Done(prepared.report(commands, &applied.refs)))
+            }
+            // A collection may have dropped what the connectivity check relied on; rights may have changed. Start
+            // over from a fresh snapshot: both are rare, and starting over cannot be wrong.
+            Err(ApplyError::Conflict(
+                Conflict::GcMoved | Conflict::AclMoved | Conflict::PacksMoved | Conflict::GenerationMoved,
+            )) => Ok(Attempt::Again),
+            Err(ApplyError::Conflict(Conflict::RepoGone)) => Err(PushError::Revoked),
+            Err(ApplyError::Db(error)) => Err(error.into()),
+        }
+    }
+
+    async fn store_pack(
+        &self,
+        repo: &database::Repo,
+        prepared: &mut Prepared,
+    ) -> Result<(Vec<NewPack>, Option<Stored>), PushError> {
+        let Some((blob, objects)) = prepared.pack.take() else { return Ok((Vec::new(), None)) };
+        let moments =
+            Moments { staged: Some(fault::Point::PushStaged), durable: fault::Point::PushPackDurable };
+        let (pack, stored) = self
+            .store(repo, PackKind::Receive, objects, blob, moments)
+            .await
+            .map_err(|error| error.into_push())?;
+        Ok((vec![pack], Some(stored)))
+    }
+}
+
+enum Attempt {
+    Done(Report),
+    Again,
+}
+
+/// A push that passed every check that needs no transaction.
+struct Prepared {
+    gc_epoch: i64,
+    /// Index into the commands, and the edit.
+    edits: Vec<(usize, RefEdit)>,
+    /// Commands that were refused, and why; commands that have nothing to do.
+    refused: Vec<(usize, Result<(), String>)>,
+    head_ref: Option<String>,
+    pack: Option<(Blob, u64)>,
+}
+
+enum Refused {
+    /// The pack is bad: every ref fails with it.
+    Unpack(String),
+    Internal(Box<dyn std::error::Error + Send + Sync>),
+}
+
+fn prepare(
+    snapshot: &Snapshot,
+    pusher: Pusher,
+    commands: &Commands,
+    pack: Option<Bytes>,
+    limits: &Limits,
+    temp_file: &dyn Fn() -> std::io::Result<storage::TempFile>,
+) -> Result<Prepared, Refused> {
+    let verdicts: Vec<Result<(), String>> = commands
+        .updates
+        .iter()
+        .map(|update| {
+            update.problem.map_or(Ok(()), |problem| Err(problem.to_string()))?;
+            policy::check(pusher, snapshot, policy::Update { name: &update.name, new: update.new }, limits)
+        })
+        .collect();
+    let mut prepared = Prepared {
+        gc_epoch: snapshot.repo().gc_epoch,
+        edits: Vec::new(),
+        refused: Vec::new(),
+        head_ref: None,
+        pack: None,
+    };
+    let wanted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
+    if wanted == 0 || (commands.capabilities.atomic && wanted < verdicts.len()) {
+        // Nothing can move: the pack need not be looked at.
+        prepared.refused = verdicts.into_iter().enumerate().filter(|(_, verdict)| verdict.is_err()).collect();
+        return Ok(prepared);
+    }
+    let mut ingest_limits = limits.ingest.clone();
+    if let Some(bytes) = snapshot.repo().blob_bytes_max {
+        ingest_limits.blob_bytes = bytes;
+    }
+    let ingested = match pack {
+        Some(pack) => Some(receive(pack, snapshot, commands, &ingest_limits, temp_file)?),
+        None => None,
+    };
+    let objects = Objects { snapshot, ingested: ingested.as_ref() };
+    for (index, (update, verdict)) in commands.updates.iter().zip(verdicts).enumerate() {
+        match verdict.and_then(|()| edit(&objects, update)) {
+            Ok(Some(edit)) => prepared.edits.push((index, edit)),
+            Ok(None) => prepared.refused.push((index, Ok(()))),
+            Err(reason) => prepared.refused.push((index, Err(reason))),
+        }
+    }
+    let created = prepared.edits.iter().filter(|(_, edit)| edit.expected == Expected::Absent);
+    prepared.head_ref = policy::head_after(snapshot, created.map(|(_, edit)| edit.name.as_str()));
+    prepared.pack = ingested.filter(|ingested| ingested.objects() > 0).map(|ingested| {
+        let objects = ingested.objects();
+        (Blob::from(ingested.blob), objects)
+    });
+    Ok(prepared)
+}
+
+fn receive(
+    pack: Bytes,
+    snapshot: &Snapshot,
+    commands: &Commands,
+    limits: &ingest::Limits,
+    temp_file: &dyn Fn() -> std::io::Result<storage::TempFile>,
+) -> Result<ingest::Ingested, Refused> {
+    ingest::ingest(pack, snapshot, limits, temp_file, &|| true).map_err(|error| match error {
+        ingest::IngestError::Io(_) | ingest::IngestError::Base(_) | ingest::IngestError::Written(_) => {
+            Refused::Internal(Box::new(error))
+        }
+        ingest::IngestError::Missing { .. } if !commands.shallow.is_empty() => {
+            Refused::Unpack("shallow update not allowed".to_owned())
+        }
+        error => Refused::Unpack(error.to_string()),
+    })
+}
+
+/// What a new tip may point at: the pushed pack, or the repository as it was.
+struct Objects<'a> {
+    snapshot: &'a Snapshot,
+    ingested: Option<&'a ingest::Ingested>,
+}
+
+impl Objects<'_> {
+    fn kind(&self, oid: &Oid) -> Option<Kind> {
+        self.ingested.and_then(|ingested| ingested.kind_of(oid)).or_else(|| self.snapshot.kind(oid))
+    }
+
+    fn peel(&self, oid: &Oid) -> Result<Oid, String> {
+        let peeled = match self.ingested {
+            Some(ingested) if ingested.kind_of(oid).is_some() => ingested.peel(self.snapshot, oid),
+            _ => self.snapshot.peel(oid),
+        };
+        peeled.map_err(|_| format!("cannot read tag {oid}"))
+    }
+}
+
+/// The edit for one command; `None` if there is nothing to do.
+fn edit(objects: &Objects<'_>, update: &Update) -> Result<Option<RefEdit>, String> {
+    let current = objects.snapshot.find_ref(&update.name).map(|existing| existing.oid);
+    if update.new.is_null() && current.is_none() {
+        // git answers a deletion of what is not there with a warning, not an error.
+        return Ok(None);
+    }
+    let expected = if update.old.is_null() { Expected::Absent } else { Expected::At(update.old) };
+    let edit = |peeled| RefEdit { name: update.name.clone(), expected, new: update.new, peeled };
+    if update.new.is_null() {
+        return Ok(Some(edit(None)));
+    }
+    let kind = objects.kind(&update.new).ok_or_else(|| "missing necessary objects".to_owned())?;
+    if update.name.starts_with("refs/heads/") && kind != Kind::Commit {
+        return Err(format!("trying to write non-commit object {} to branch '{}'", update.new, update.name));
+    }
+    let peeled = if kind == Kind::Tag { Some(objects.peel(&update.new)?) } else { None };
+    Ok(Some(edit(peeled)))
+}
+
+impl Prepared {
+    fn any_refused(&self) -> bool {
+        self.refused.iter().any(|(_, verdict)| verdict.is_err())
+    }
+
+    /// One status per command, in the order of the commands. `outcomes` belong to the edits; none were applied if
+    /// it is empty.
+    fn report(&self, commands: &Commands, outcomes: &[RefOutcome]) -> Report {
+        let mut statuses: Vec<Result<(), String>> =
+            vec![Err("atomic push failed".to_owned()); commands.updates.len()];
+        for (index, verdict) in &self.refused {
+            statuses[*index].clone_from(verdict);
+        }
+        for ((index, _), outcome) in self.edits.iter().zip(outcomes) {
+            statuses[*index] = match outcome {
+                RefOutcome::Moved { .. } => Ok(()),
+                RefOutcome::Rejected(reason) => Err(rejection(reason)),
+            };
+        }
+        let refs = commands.updates.iter().zip(statuses);
+        let refs = refs.map(|(update, result)| (update.name.clone(), result.map(|()| None)));
+        Report { unpack: Ok(()), refs: refs.collect(), messages: Vec::new() }
+    }
+}
+
+/// git's words for a lost race; the rest speaks for itself.
+fn rejection(reason: &database::RefRejection) -> String {
+    match reason {
+        database::RefRejection::Moved { .. } => {
+            "failed to update ref: it was changed meanwhile, fetch first".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// What the ref log keeps of a push: its options follow, one per line.
+fn log_message(commands: &Commands) -> String {
+    let options = commands.push_options.iter().map(String::as_str);
+    std::iter::once("push").chain(options).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,10 @@
+//! Every operation of `change` on real rows, real files and packs that real git made.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::disallowed_methods, reason = "git is the oracle")]
+
+mod collect;
+mod exchange;
+mod hub;
+mod manifest;
+mod push;
+mod safety;

@@ -1,0 +1,27 @@
+//! Rows: users, tokens, repositories, refs, packs and their states. All SQL of Granary is in this crate.
+//!
+//! It knows *what* is stored and nothing of *why*: every ref moves through [`Database::apply`], which runs a
+//! [`Change`] (plain data) in one transaction. Reads are synchronous one-row lookups on the calling thread
+//! (2–3 µs); writes go to one writer thread that batches waiting changes as savepoints of one transaction.
+//! It never reads git objects, never touches blob bytes, never speaks HTTP.
+//!
+//! Start reading at [`change`] (the one door) and `sqlite/schema.sql`.
+
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
+
+pub mod change;
+pub mod clock;
+pub mod fault;
+pub mod names;
+pub mod oid;
+pub mod rows;
+pub mod sqlite;
+
+pub use change::{
+    Applied, Change, Conflict, Expected, NewPack, PackContent, RefEdit, RefOutcome, RefRejection,
+};
+pub use clock::Clock;
+pub use names::{NameError, Namespace, RepoKind, RepoPath};
+pub use oid::Oid;
+pub use rows::*;
+pub use sqlite::*;

@@ -1,0 +1,222 @@
+//! Do the rows keep what the schema and this crate promise? For fsck.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::{Database, DbError, all};
+use crate::RepoId;
+
+/// Findings of one rule that are reported; the rest is summed up.
+const FINDINGS_MAX: usize = 20;
+
+/// Each selects one sentence per row that breaks a rule.
+const RULES: &[&str] = &[
+    "SELECT 'user ' || name || ' is folded as ' || folded FROM account WHERE folded <> lower(name)",
+    "SELECT 'token ' || id || ' has role ' || role FROM token WHERE role NOT IN (0, 1)",
+    "SELECT 'repo ' || id || ' has a kind, visibility or state that does not exist' FROM repo
+     WHERE kind NOT IN (0, 1, 2) OR visibility NOT IN (0, 1) OR state NOT IN (0, 1)",
+    "SELECT 'repo ' || id || ' is folded as ' || folded FROM repo WHERE folded <> lower(namespace || '/' || name)",
+    "SELECT 'repo ' || id || ' belongs to no user' FROM repo
+     WHERE state = 0 AND NOT EXISTS (SELECT 1 FROM account a WHERE a.folded = lower(repo.namespace))",
+    "SELECT 'repo ' || id || ' counts ' || refs_count || ' refs but has ' || actual FROM
+     (SELECT id, refs_count, (SELECT count(*) FROM ref WHERE repo_id = repo.id) AS actual FROM repo
+     WHERE state = 0)
+     WHERE refs_count <> actual",
+    "SELECT 'repo ' || repo.id || ' counts other packs than it has' FROM repo
+     LEFT JOIN (SELECT repo_id, count(*) AS packs, sum(bytes) AS bytes FROM pack WHERE state = 1 GROUP BY repo_id) p
+     ON p.repo_id = repo.id
+     WHERE packs_count <> coalesce(p.packs, 0) OR packs_bytes <> coalesce(p.bytes, 0)",
+    "SELECT 'repo ' || id || ' has work to do and is not marked' FROM repo
+     WHERE state = 0 AND pending <> (maint_due_ms IS NOT NULL OR manifest_generation < generation)",
+    "SELECT 'deleted repo ' || id || ' is still in use' FROM repo WHERE state = 1 AND (pending = 1
+     OR EXISTS (SELECT 1 FROM pack WHERE repo_id = repo.id AND state = 1)
+     OR EXISTS (SELECT 1 FROM redirect WHERE repo_id = repo.id))",
+    "SELECT 'redirect ' || d.folded || ' hides behind a live repo' FROM redirect d
+     JOIN repo r ON r.kind = d.kind AND r.folded = d.folded AND r.state = 0",
+    "SELECT 'redirect ' || folded || ' is not folded' FROM redirect WHERE folded <> lower(folded)",
+    "SELECT 'ref ' || name || ' of repo ' || repo_id || ' is not under refs/' FROM ref
+     WHERE substr(name, 1, 5) <> 'refs/'",
+    "SELECT 'ref ' || name || ' of repo ' || repo_id || ' is null' FROM ref
+     WHERE oid = zeroblob(20) OR peeled = zeroblob(20)",
+    "SELECT 'the log of repo ' || l.repo_id || ' is ahead of it' FROM ref_log l JOIN repo r ON r.id = l.repo_id
+     WHERE l.generation > r.generation GROUP BY l.repo_id",
+    "SELECT 'pack ' || hex(id) || ' has a state or kind that does not exist' FROM pack
+     WHERE state NOT IN (0, 1, 2) OR kind NOT IN (0, 1, 2, 3)",
+    "SELECT 'pack ' || hex(id) || ' has times that do not fit its state' FROM pack
+     WHERE (staged_ms IS NOT NULL) <> (state = 0) OR (not_before_ms IS NOT NULL) <> (state = 2)",
+    "SELECT 'pack ' || hex(id) || ' is staged and has content' FROM pack WHERE state = 0 AND inline IS NOT NULL",
+    "SELECT 'pack ' || hex(id) || ' says ' || bytes || ' bytes and holds ' || length(inline) FROM pack
+     WHERE length(inline) <> bytes",
+    "SELECT 'pack ' || hex(p.id) || ' was added in the future' FROM pack p JOIN repo r ON r.id = p.repo_id
+     WHERE p.added_generation > r.generation",
+    "SELECT 'pack ' || hex(id) || ' has ' || count(*) || ' rows' FROM pack GROUP BY id HAVING count(*) > 1",
+];
+
+impl Database {
+    /// SQLite's own `integrity_check` and `foreign_key_check`, plus the rules of this crate; each finding is
+    /// one sentence. Reads everything, in one state; writes go on.
+    pub fn check(&self) -> Result<Vec<String>, DbError> {
+        self.0.readers.snapshot(|conn| {
+            let mut findings = integrity(conn)?;
+            for rule in RULES {
+                add(&mut findings, all(conn, rule, [], |row| row.get(0))?);
+            }
+            add(&mut findings, clashes(conn)?);
+            let next = conn
+                .query_row(
+                    "SELECT name FROM sequence s WHERE next <= max(
+                         CASE name WHEN 'account' THEN coalesce((SELECT max(id) FROM account), 0) ELSE 0 END,
+                         CASE name WHEN 'token' THEN coalesce((SELECT max(id) FROM token), 0) ELSE 0 END,
+                         CASE name WHEN 'repo' THEN coalesce((SELECT max(id) FROM repo), 0) ELSE 0 END)",
+                    [],
+                    |row| row.get::<_, String>(0),
+                )
+                .optional()?;
+            findings.extend(next.map(|table| format!("an id of {table} would be given twice")));
+            Ok(findings)
+        })
+    }
+}
+
+fn integrity(conn: &Connection) -> Result<Vec<String>, DbError> {
+    let mut findings: Vec<String> = all(conn, "PRAGMA integrity_check(100)", [], |row| row.get(0))?;
+    findings.retain(|finding| finding != "ok");
+    let orphans = all(conn, "PRAGMA foreign_key_check", [], |row| {
+        let (table, parent): (String, String) = (row.get(0)?, row.get(2)?);
+        Ok(format!("a row of {table} names a {parent} that does not exist"))
+    })?;
+    add(&mut findings, orphans);
+    Ok(findings)
+}
+
+/// Refs that stand where another one needs a directory. One ordered scan.
+fn clashes(conn: &Connection) -> Result<Vec<String>, DbError> {
+    let mut findings = Vec::new();
+    // Names before this one that it begins with. Not only the last: `a-b` sorts between `a` and `a/b`.
+    let mut begun: Vec<String> = Vec::new();
+    let mut repo = RepoId(0);
+    let mut statement = conn.prepare("SELECT repo_id, name FROM ref ORDER BY repo_id, name")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (of, name): (RepoId, String) = (row.get(0)?, row.get(1)?);
+        if of != repo {
+            begun.clear();
+            repo = of;
+        }
+        while begun.last().is_some_and(|before| !name.starts_with(before.as_str())) {
+            begun.pop();
+        }
+        if let Some(file) = begun.iter().find(|file| name.as_bytes().get(file.len()) == Some(&b'/')) {
+            findings.push(format!("refs {file} and {name} of repo {} exclude each other", of.0));
+        }
+        begun.push(name);
+    }
+    Ok(findings)
+}
+
+fn add(findings: &mut Vec<String>, new: Vec<String>) {
+    let more = new.len().saturating_sub(FINDINGS_MAX);
+    findings.extend(new.into_iter().take(FINDINGS_MAX));
+    if more > 0 {
+        findings.push(format!("… and {more} more like the last"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Change, Clock, NewPack, NewRepo, Oid, PackContent, PackId, PackKind, RefEdit, Visibility};
+
+    /// Breaks sound rows by `sql` and returns what is found.
+    async fn findings_after(sql: &'static str) -> Vec<String> {
+        let directory = tempfile::tempdir().unwrap();
+        let db = Database::open(&directory.path().join("t.db"), Clock::default()).unwrap();
+        db.create_user("Acme".parse().unwrap(), false).await.unwrap();
+        let path = "acme/Model".parse().unwrap();
+        let new = NewRepo { path, visibility: Visibility::Public, mirror: false, blob_bytes_max: None };
+        let repo = db.create_repo(new).await.unwrap();
+        db.rename_repo(repo.id, "acme/new".parse().unwrap()).await.unwrap();
+        let edit = |name: &str| RefEdit {
+            name: name.to_owned(),
+            expected: crate::Expected::Absent,
+            new: Oid([1; 20]),
+            peeled: None,
+        };
+        let content = PackContent::Inline(vec![1; 10].into());
+        let pack = NewPack { id: PackId::new(), kind: PackKind::Api, objects: 1, closure: false, content };
+        let change = Change {
+            repo: repo.id,
+            acl_version: None,
+            gc_epoch: 0,
+            refs: vec![edit("refs/heads/a"), edit("refs/heads/a-b"), edit("refs/heads/c")],
+            refs_max: 10,
+            atomic: true,
+            packs_added: vec![pack],
+            packs_superseded: vec![],
+            superseded_until_ms: 0,
+            generation: None,
+            head_ref: None,
+            collects: false,
+            actor: None,
+            message: String::new(),
+        };
+        db.apply(change).await.unwrap();
+        assert_eq!(db.check().unwrap(), Vec::<String>::new());
+        let conn = Connection::open(directory.path().join("t.db")).unwrap();
+        conn.pragma_update(None, "foreign_keys", false).unwrap();
+        conn.execute_batch(sql).unwrap();
+        db.check().unwrap()
+    }
+
+    #[tokio::test]
+    async fn each_rule_finds_what_breaks_it() {
+        let cases: &[(&str, &str)] = &[
+            ("UPDATE account SET folded = 'Acme'", "user Acme is folded as Acme"),
+            ("INSERT INTO token VALUES (1, 1, 'x', 7, zeroblob(32), 0, 0)", "token 1 has role 7"),
+            ("UPDATE repo SET visibility = 5", "repo 1 has a kind, visibility or state that does not exist"),
+            ("UPDATE repo SET folded = 'acme/NEW'", "repo 1 is folded as acme/NEW"),
+            ("UPDATE repo SET namespace = 'x', folded = 'x/new'", "repo 1 belongs to no user"),
+            ("UPDATE repo SET refs_count = 4", "repo 1 counts 4 refs but has 3"),
+            ("UPDATE repo SET packs_bytes = 4", "repo 1 counts other packs than it has"),
+            ("UPDATE repo SET pending = 0", "repo 1 has work to do and is not marked"),
+            ("UPDATE repo SET state = 1", "deleted repo 1 is still in use"),
+            ("UPDATE redirect SET folded = 'acme/new'", "redirect acme/new hides behind a live repo"),
+            ("UPDATE redirect SET folded = 'acme/X'", "redirect acme/X is not folded"),
+            (
+                "UPDATE ref SET name = 'HEAD' WHERE name = 'refs/heads/c'",
+                "ref HEAD of repo 1 is not under refs/",
+            ),
+            (
+                "UPDATE ref SET oid = zeroblob(20) WHERE name = 'refs/heads/c'",
+                "ref refs/heads/c of repo 1 is null",
+            ),
+            (
+                "UPDATE ref SET name = 'refs/heads/a/b' WHERE name = 'refs/heads/c'",
+                "refs refs/heads/a and refs/heads/a/b of repo 1 exclude each other",
+            ),
+            ("UPDATE ref_log SET generation = 9", "the log of repo 1 is ahead of it"),
+            ("UPDATE pack SET kind = 9", "has a state or kind that does not exist"),
+            ("UPDATE pack SET not_before_ms = 9", "has times that do not fit its state"),
+            ("UPDATE pack SET state = 0, staged_ms = 1", "is staged and has content"),
+            ("UPDATE pack SET inline = x'00'", "says 10 bytes and holds 1"),
+            ("UPDATE pack SET added_generation = 9", "was added in the future"),
+            (
+                "INSERT INTO pack SELECT repo_id, id, 2, kind, objects, bytes, closure, 1, NULL, 0, inline FROM pack",
+                "has 2 rows",
+            ),
+            ("UPDATE sequence SET next = 1 WHERE name = 'repo'", "an id of repo would be given twice"),
+            ("UPDATE ref SET repo_id = 9", "a row of ref names a repo that does not exist"),
+        ];
+        for (sql, finding) in cases {
+            let found = findings_after(sql).await;
+            assert!(found.iter().any(|found| found.contains(finding)), "{sql}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn findings_are_bounded() {
+        let mut findings = vec!["a".to_owned()];
+        add(&mut findings, vec!["b".to_owned(); 1000]);
+        assert_eq!(findings.len(), 22);
+        assert_eq!(findings[21], "… and 980 more like the last");
+    }
+}

@@ -1,0 +1,77 @@
+//! Our types as column values. The codes are for ever; a value that is none of them is corruption.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+
+use crate::{
+    BlobState, Oid, PackId, PackKind, RepoId, RepoKind, RepoState, TokenId, TokenRole, UserId, Visibility,
+};
+
+macro_rules! ids {
+    ($($name:ident),*) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(ToSqlOutput::from(self.0))
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                i64::column_result(value).map($name)
+            }
+        }
+    )*};
+}
+
+ids!(UserId, TokenId, RepoId);
+
+macro_rules! codes {
+    ($($name:ident { $($variant:ident = $code:literal),* })*) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(ToSqlOutput::from(match self { $($name::$variant => $code,)* }))
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                match i64::column_result(value)? {
+                    $($code => Ok($name::$variant),)*
+                    other => Err(FromSqlError::OutOfRange(other)),
+                }
+            }
+        }
+    )*};
+}
+
+codes! {
+    RepoKind { Model = 0, Dataset = 1, Space = 2 }
+    Visibility { Public = 0, Private = 1 }
+    RepoState { Live = 0, Deleted = 1 }
+    TokenRole { Read = 0, Write = 1 }
+    PackKind { Api = 0, Receive = 1, Compact = 2, Gc = 3 }
+    BlobState { Staged = 0, Live = 1, Condemned = 2, Deleted = 3 }
+}
+
+impl ToSql for Oid {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(&self.0[..]))
+    }
+}
+
+impl FromSql for Oid {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Oid::from_slice(value.as_blob()?).map_err(FromSqlError::other)
+    }
+}
+
+impl ToSql for PackId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.0.to_bytes().to_vec()))
+    }
+}
+
+impl FromSql for PackId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 16]>::column_result(value).map(|bytes| PackId(ulid::Ulid::from_bytes(bytes)))
+    }
+}

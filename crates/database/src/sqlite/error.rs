@@ -1,0 +1,138 @@
+//! What can go wrong, one enum per operation.
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+
+use crate::Conflict;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "the database was written by a newer granary (schema {found}, this one knows {known}); use that version"
+    )]
+    Newer { found: i64, known: i64 },
+    #[error(
+        "the file system cannot hold the database (journal mode '{mode}' instead of 'wal'); use a local one"
+    )]
+    NoWal { mode: String },
+    #[error("cannot start the database's writer: {0}")]
+    Thread(#[source] std::io::Error),
+    #[error("cannot open the database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// The unexpected: I/O error, full disk, corruption. Opaque to users.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    #[error("the disk is full")]
+    Full,
+    #[error("database: {0}")]
+    Sqlite(#[source] rusqlite::Error),
+    #[error("database: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("database: a row does not hold what its column promises: {0}")]
+    Corrupt(String),
+    #[error("database: a write panicked; nothing of it was kept")]
+    Panicked,
+    #[error("the database is closed")]
+    Closed,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    #[error("the name is taken")]
+    Taken,
+    #[error("no such user")]
+    NoUser,
+    #[error("no such repository")]
+    NoRepo,
+    #[error("a repository cannot become one of another kind")]
+    OtherKind,
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<rusqlite::Error> for DbError {
+    fn from(error: rusqlite::Error) -> DbError {
+        use rusqlite::Error;
+        match error {
+            // Growing the shared-memory file is where a full disk may strike first.
+            Error::SqliteFailure(e, _)
+                if e.code == ErrorCode::DiskFull || e.extended_code == SQLITE_IOERR_SHMSIZE =>
+            {
+                DbError::Full
+            }
+            Error::InvalidColumnType(..)
+            | Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::Utf8Error(..) => DbError::Corrupt(error.to_string()),
+            other => DbError::Sqlite(other),
+        }
+    }
+}
+
+impl DbError {
+    /// The same once more, for the next job of a batch that failed as a whole.
+    pub(super) fn again(&self) -> DbError {
+        match self {
+            DbError::Full => DbError::Full,
+            DbError::Sqlite(rusqlite::Error::SqliteFailure(e, text)) => {
+                DbError::Sqlite(rusqlite::Error::SqliteFailure(*e, text.clone()))
+            }
+            DbError::Sqlite(other) => DbError::Io(std::io::Error::other(other.to_string())),
+            DbError::Io(e) => DbError::Io(std::io::Error::new(e.kind(), e.to_string())),
+            DbError::Corrupt(what) => DbError::Corrupt(what.clone()),
+            DbError::Panicked => DbError::Panicked,
+            DbError::Closed => DbError::Closed,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for CreateError {
+    fn from(error: rusqlite::Error) -> CreateError {
+        CreateError::Db(error.into())
+    }
+}
+
+impl From<rusqlite::Error> for ApplyError {
+    fn from(error: rusqlite::Error) -> ApplyError {
+        ApplyError::Db(error.into())
+    }
+}
+
+/// What a write may fail with: the writer must be able to put its own failures in, and to see them.
+pub(super) trait WriteError: From<DbError> + Send + 'static {
+    fn database(&self) -> Option<&DbError>;
+}
+
+impl WriteError for DbError {
+    fn database(&self) -> Option<&DbError> {
+        Some(self)
+    }
+}
+
+impl WriteError for CreateError {
+    fn database(&self) -> Option<&DbError> {
+        match self {
+            CreateError::Db(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl WriteError for ApplyError {
+    fn database(&self) -> Option<&DbError> {
+        match self {
+            ApplyError::Db(error) => Some(error),
+            ApplyError::Conflict(_) => None,
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The rows in one SQLite file: WAL, `synchronous=FULL`, many readers inline, one writer thread.
+//!
+//! [`Database`]'s methods are spread over the files here by theme; each is a few lines around its SQL. Reads
+//! take a connection from `readers`; writes are closures sent to `writer`, which commits in groups. `apply`
+//! is the one that moves refs.
+
+mod apply;
+mod check;
+mod codec;
+mod copy;
+mod error;
+mod maintenance;
+mod packs;
+mod readers;
+mod repos;
+mod schema;
+mod snapshot;
+mod users;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+pub use error::{ApplyError, CreateError, DbError, OpenError};
+pub use repos::{Found, NewRepo};
+
+use crate::Clock;
+use error::WriteError;
+use readers::Readers;
+use writer::Writer;
+
+/// The rows of one data directory. Cheap to clone. When the last clone is dropped, queued writes are
+/// finished.
+///
+/// Reads run on the calling thread and take microseconds (more where said). A write's future may be dropped
+/// once it was polled: what is queued is done all the same.
+#[derive(Clone)]
+pub struct Database(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    // Before `writer`: the last connection to go is the writer's, which then removes the WAL file.
+    readers: Readers,
+    writer: Writer,
+}
+
+/// Totals of the node, for metrics. Live repos and packs only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub users: u64,
+    pub repos: u64,
+    pub refs: u64,
+    pub packs: u64,
+    /// Of the packs' blobs.
+    pub bytes: u64,
+}
+
+impl Database {
+    /// Opens or creates `path` (WAL, synchronous=FULL) and migrates it to the current schema.
+    pub fn open(path: &Path, clock: Clock) -> Result<Database, OpenError> {
+        let conn = schema::open_writer(path)?;
+        let writer = Writer::start(conn).map_err(OpenError::Thread)?;
+        Ok(Database(Arc::new(Inner { clock, readers: Readers::new(path.to_owned()), writer })))
+    }
+
+    pub fn schema_version(&self) -> i64 {
+        schema::VERSION
+    }
+
+    pub fn sqlite_version(&self) -> &'static str {
+        rusqlite::version()
+    }
+
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Waits for queued writes, checkpoints, and stops the writer: later writes fail with
+    /// [`DbError::Closed`].
+    pub async fn close(&self) {
+        self.0.readers.drain();
+        self.0.writer.stop().await;
+    }
+
+    /// One scan of the repos: milliseconds per ten thousand of them.
+    pub fn stats(&self) -> Result<Stats, DbError> {
+        self.read(|conn| {
+            let sql = "SELECT (SELECT count(*) FROM account), count(*), coalesce(sum(refs_count), 0),
+                              coalesce(sum(packs_count), 0), coalesce(sum(packs_bytes), 0)
+                       FROM repo WHERE state = 0";
+            let stats = conn.prepare_cached(sql)?.query_row([], |row| {
+                Ok(Stats {
+                    users: row.get(0)?,
+                    repos: row.get(1)?,
+                    refs: row.get(2)?,
+                    packs: row.get(3)?,
+                    bytes: row.get(4)?,
+                })
+            })?;
+            Ok(stats)
+        })
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, DbError>) -> Result<T, DbError> {
+        self.0.readers.read(work)
+    }
+
+    /// Runs `work` in a transaction, alone; it gets the time. An error undoes what it did.
+    async fn write<T, E>(
+        &self,
+        work: impl FnOnce(&Connection, i64) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: WriteError,
+    {
+        let clock = self.0.clock.clone();
+        self.0.writer.run(writer::Sort::Plain, move |conn| work(conn, clock.now_ms())).await
+    }
+}
+
+/// The next id of a table. Never given twice, even after the row with the highest one is gone.
+fn next_id(conn: &Connection, table: &str) -> rusqlite::Result<i64> {
+    conn.prepare_cached("UPDATE sequence SET next = next + 1 WHERE name = ?1 RETURNING next - 1")?
+        .query_row([table], |row| row.get(0))
+}
+
+/// Collects the rows of one prepared query.
+fn all<T>(
+    conn: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+    row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>, DbError> {
+    Ok(conn.prepare_cached(sql)?.query_map(params, row)?.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,115 @@
+//! The life of packs outside of changes: staged before their bytes are written, condemned until they are
+//! deleted.
+//!
+//! Where a condition says `state <> 1` beside a narrower one, it is to tell SQLite's planner that the partial index
+//! `pack_not_live` has the row.
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{Database, DbError, all};
+use crate::{BlobState, PackId, RepoId};
+
+/// Inline packs that one sweep drops at most: each frees up to 17 pages.
+const INLINE_DROPPED_MAX: u32 = 1_000;
+/// Deleted repos that one sweep forgets at most, and the refs and log lines it deletes of each.
+const REPOS_FORGOTTEN_MAX: u32 = 16;
+const REF_ROWS_FORGOTTEN_MAX: u32 = 20_000;
+
+impl Database {
+    /// Committed before a byte is written at the key.
+    pub async fn stage_pack(&self, id: PackId, repo: RepoId) -> Result<(), DbError> {
+        self.write(move |conn, now_ms| {
+            let sql = "INSERT INTO pack (repo_id, id, state, kind, objects, bytes, closure, added_generation, staged_ms)
+                       VALUES (?1, ?2, 0, 0, 0, 0, 0, 0, ?3)";
+            conn.prepare_cached(sql)?.execute(params![repo, id, now_ms])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Condemns a staged pack whose push failed; nothing if it went live.
+    pub async fn unstage_pack(&self, id: PackId) -> Result<(), DbError> {
+        self.write(move |conn, now_ms| {
+            let sql = "UPDATE pack SET state = 2, staged_ms = NULL, not_before_ms = ?2
+                       WHERE state = 0 AND id = ?1 AND state <> 1";
+            conn.prepare_cached(sql)?.execute(params![id, now_ms])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stored packs to delete now, at most `limit`: condemned and due, or staged for longer than
+    /// `staged_for_ms`, which no living writer takes. The latter are condemned in the same transaction, so
+    /// that a writer which lives after all finds its row gone and is refused.
+    ///
+    /// Inline packs that are due have no bytes elsewhere: they are dropped here, a bounded number per call,
+    /// as are deleted repos without packs.
+    pub async fn packs_due(&self, staged_for_ms: i64, limit: u32) -> Result<Vec<PackId>, DbError> {
+        self.write(move |conn, now_ms| {
+            let sql = "UPDATE pack SET state = 2, staged_ms = NULL, not_before_ms = ?1
+                       WHERE state = 0 AND staged_ms < ?1 - ?2";
+            conn.prepare_cached(sql)?.execute(params![now_ms, staged_for_ms])?;
+            let sql = "DELETE FROM pack WHERE state = 2 AND state <> 1 AND id IN (
+                           SELECT id FROM pack
+                           WHERE state = 2 AND not_before_ms <= ?1 AND inline IS NOT NULL LIMIT ?2)";
+            conn.prepare_cached(sql)?.execute(params![now_ms, INLINE_DROPPED_MAX])?;
+            forget_repos(conn)?;
+            let sql = "SELECT id FROM pack WHERE state = 2 AND not_before_ms <= ?1 AND inline IS NULL
+                       ORDER BY not_before_ms LIMIT ?2";
+            all(conn, sql, params![now_ms, limit], |row| row.get(0))
+        })
+        .await
+    }
+
+    /// After the bytes are gone. Only condemned packs can be named; others are left alone.
+    pub async fn packs_deleted(&self, ids: Vec<PackId>) -> Result<(), DbError> {
+        self.write(move |conn, _| {
+            let mut delete =
+                conn.prepare_cached("DELETE FROM pack WHERE state = 2 AND id = ?1 AND state <> 1")?;
+            for id in ids {
+                delete.execute([id])?;
+            }
+            forget_repos(conn)
+        })
+        .await
+    }
+
+    /// Every stored pack a row knows, with its state and the size of its blob (fsck, backup), ordered by id.
+    /// The size is 0 while it is staged. Scans all rows.
+    pub fn packs(&self) -> Result<Vec<(PackId, BlobState, u64)>, DbError> {
+        let sql = "SELECT id, state, bytes FROM pack WHERE inline IS NULL ORDER BY id";
+        self.read(|conn| all(conn, sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))))
+    }
+
+    /// The blob of a live inline pack.
+    pub fn pack_inline(&self, repo: RepoId, id: PackId) -> Result<Option<Bytes>, DbError> {
+        self.read(|conn| {
+            let sql =
+                "SELECT inline FROM pack WHERE repo_id = ?1 AND state = 1 AND id = ?2 AND inline IS NOT NULL";
+            let found: Option<Vec<u8>> =
+                conn.prepare_cached(sql)?.query_row(params![repo, id], |row| row.get(0)).optional()?;
+            Ok(found.map(Bytes::from))
+        })
+    }
+}
+
+/// Deletes what is left of deleted repos once their packs are gone; a large one takes several calls.
+fn forget_repos(conn: &Connection) -> Result<(), DbError> {
+    let sql = "SELECT id FROM repo WHERE state = 1
+               AND NOT EXISTS (SELECT 1 FROM pack WHERE repo_id = repo.id) LIMIT ?1";
+    let repos: Vec<RepoId> = all(conn, sql, [REPOS_FORGOTTEN_MAX], |row| row.get(0))?;
+    for id in repos {
+        let sql = "DELETE FROM ref WHERE repo_id = ?1 AND name IN (
+                       SELECT name FROM ref WHERE repo_id = ?1 ORDER BY name LIMIT ?2)";
+        let refs = conn.prepare_cached(sql)?.execute(params![id, REF_ROWS_FORGOTTEN_MAX])?;
+        let sql = "DELETE FROM ref_log WHERE repo_id = ?1 AND (generation, position) IN (
+                       SELECT generation, position FROM ref_log WHERE repo_id = ?1
+                       ORDER BY generation, position LIMIT ?2)";
+        let lines = conn.prepare_cached(sql)?.execute(params![id, REF_ROWS_FORGOTTEN_MAX])?;
+        if refs.max(lines) < REF_ROWS_FORGOTTEN_MAX as usize {
+            conn.prepare_cached("DELETE FROM repo WHERE id = ?1")?.execute([id])?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Users, their tokens, and the node's settings.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{CreateError, Database, DbError, all, next_id, repos};
+use crate::{Namespace, Token, TokenId, TokenRole, User, UserId};
+
+impl Database {
+    /// Taken if a user of that folded name exists.
+    pub async fn create_user(&self, name: Namespace, admin: bool) -> Result<User, CreateError> {
+        self.write(move |conn, now_ms| {
+            if user_by_folded(conn, &name.folded())?.is_some() {
+                return Err(CreateError::Taken);
+            }
+            let id = UserId(next_id(conn, "account")?);
+            let sql = "INSERT INTO account (id, name, folded, admin, disabled, created_ms)
+                       VALUES (?1, ?2, ?3, ?4, 0, ?5)";
+            conn.prepare_cached(sql)?.execute(params![id, name.as_str(), name.folded(), admin, now_ms])?;
+            Ok(User { id, name, admin, disabled: false, created_ms: now_ms })
+        })
+        .await
+    }
+
+    /// By name in any case.
+    pub fn user(&self, name: &str) -> Result<Option<User>, DbError> {
+        let folded = name.to_ascii_lowercase();
+        self.read(|conn| user_by_folded(conn, &folded))
+    }
+
+    /// All of them, in order of their folded names.
+    pub fn users(&self) -> Result<Vec<User>, DbError> {
+        let sql = "SELECT u.id, u.name, u.admin, u.disabled, u.created_ms FROM account u ORDER BY u.folded";
+        self.read(|conn| all(conn, sql, [], |row| user_at(row, 0)))
+    }
+
+    /// False if there is no such user. Bumps `acl_version` of the user's repos.
+    pub async fn set_user_disabled(&self, user: UserId, disabled: bool) -> Result<bool, DbError> {
+        self.write(move |conn, _| {
+            let sql = "UPDATE account SET disabled = ?2 WHERE id = ?1 RETURNING folded";
+            let folded: Option<String> =
+                conn.prepare_cached(sql)?.query_row(params![user, disabled], |row| row.get(0)).optional()?;
+            let Some(folded) = folded else { return Ok(false) };
+            repos::bump_acl_of_namespace(conn, &folded)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// `hash` is SHA-256 of the token. Taken if the hash exists.
+    pub async fn create_token(
+        &self,
+        user: UserId,
+        name: String,
+        role: TokenRole,
+        hash: [u8; 32],
+    ) -> Result<TokenId, CreateError> {
+        self.write(move |conn, now_ms| {
+            let known = |sql| conn.prepare_cached(sql);
+            if !known("SELECT 1 FROM account WHERE id = ?1")?.exists([user])? {
+                return Err(CreateError::NoUser);
+            }
+            if known("SELECT 1 FROM token WHERE hash = ?1")?.exists([&hash[..]])? {
+                return Err(CreateError::Taken);
+            }
+            let id = TokenId(next_id(conn, "token")?);
+            let sql = "INSERT INTO token (id, account_id, name, role, hash, created_ms, revoked)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)";
+            conn.prepare_cached(sql)?.execute(params![id, user, name, role, &hash[..], now_ms])?;
+            Ok(id)
+        })
+        .await
+    }
+
+    /// Also finds revoked tokens and those of disabled users: the caller decides.
+    pub fn token_by_hash(&self, hash: &[u8; 32]) -> Result<Option<Token>, DbError> {
+        self.read(|conn| {
+            let sql = concat!(token_sql!(), "WHERE t.hash = ?1");
+            Ok(conn.prepare_cached(sql)?.query_row([&hash[..]], token).optional()?)
+        })
+    }
+
+    /// Oldest first, revoked ones too.
+    pub fn tokens(&self, user: UserId) -> Result<Vec<Token>, DbError> {
+        let sql = concat!(token_sql!(), "WHERE t.account_id = ?1 ORDER BY t.id");
+        self.read(|conn| all(conn, sql, [user], token))
+    }
+
+    /// False if there is no such token. The next read sees it.
+    pub async fn revoke_token(&self, token: TokenId) -> Result<bool, DbError> {
+        self.write(move |conn, _| {
+            Ok(conn.prepare_cached("UPDATE token SET revoked = 1 WHERE id = ?1")?.execute([token])? == 1)
+        })
+        .await
+    }
+
+    /// A small named value of the node (capability probes, last GC …).
+    pub fn setting(&self, name: &str) -> Result<Option<String>, DbError> {
+        self.read(|conn| {
+            let sql = "SELECT value FROM setting WHERE name = ?1";
+            Ok(conn.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?)
+        })
+    }
+
+    pub async fn set_setting(&self, name: &str, value: &str) -> Result<(), DbError> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.write(move |conn, _| {
+            let sql = "INSERT INTO setting (name, value) VALUES (?1, ?2)
+                       ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+            conn.prepare_cached(sql)?.execute([name, value])?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Finds a user within a transaction or a read.
+pub(super) fn user_by_folded(conn: &Connection, folded: &str) -> Result<Option<User>, DbError> {
+    let sql = "SELECT u.id, u.name, u.admin, u.disabled, u.created_ms FROM account u WHERE u.folded = ?1";
+    Ok(conn.prepare_cached(sql)?.query_row([folded], |row| user_at(row, 0)).optional()?)
+}
+
+macro_rules! token_sql {
+    () => {
+        "SELECT t.id, t.name, t.role, t.created_ms, t.revoked, u.id, u.name, u.admin, u.disabled, u.created_ms
+         FROM token t JOIN account u ON u.id = t.account_id "
+    };
+}
+use token_sql;
+
+fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
+    Ok(Token {
+        id: row.get(0)?,
+        name: row.get(1)?,
+        role: row.get(2)?,
+        created_ms: row.get(3)?,
+        revoked: row.get(4)?,
+        user: user_at(row, 5)?,
+    })
+}
+
+/// The columns of a user from column `first` on.
+fn user_at(row: &Row<'_>, first: usize) -> rusqlite::Result<User> {
+    Ok(User {
+        id: row.get(first)?,
+        name: Namespace::from_row(row.get(first + 1)?),
+        admin: row.get(first + 2)?,
+        disabled: row.get(first + 3)?,
+        created_ms: row.get(first + 4)?,
+    })
+}

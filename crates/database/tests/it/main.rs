@@ -1,0 +1,14 @@
+//! The contract of `database`, against its public API only, so that every engine can be held to it. What is
+//! SQLite's own is in `sqlite.rs`.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod apply;
+mod concurrency;
+mod lasting;
+mod maintenance;
+mod packs;
+mod refs;
+mod repos;
+mod sqlite;
+mod support;
+mod users;

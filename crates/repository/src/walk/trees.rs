@@ -1,0 +1,485 @@
+//! Trees and blobs, walked as differences.
+//!
+//! A tree is compared with reference trees whose content is dealt with already (those of parent commits, as a rule):
+//! entries that are equal in one of them are skipped without being looked up, and a subtree is compared with those of
+//! the same name. A commit costs what it changed, plus one comparison of bytes per changed tree. Nothing recurses: a
+//! hostile tree may be a million levels deep.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::ffi::CStr;
+
+use database::Oid;
+
+use super::filter::Rules;
+use super::{Marks, Numbering, Ticker, WalkError};
+use crate::object::{self, TreeEntry};
+use crate::snapshot::Location;
+use crate::{Kind, ReadError, Snapshot};
+
+/// A tree that need not be walked because everything in it is selected already, or lies at the client.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reference {
+    pub(super) tree: Location,
+    /// The client has all of it.
+    pub(super) client: bool,
+}
+
+pub(super) struct TreeWalk<'s> {
+    snapshot: &'s Snapshot,
+    numbering: Numbering,
+    rules: Rules,
+    /// What the walk has come to and the filter lets through.
+    pub(super) selected: Marks,
+    /// What the client certainly has. Not all it has: what no comparison came across is not here.
+    pub(super) client: Marks,
+    /// In the order they were come to; each once.
+    pub(super) trees: Vec<Location>,
+    pub(super) blobs: Vec<Location>,
+    /// By the number of a changed object: what the client has at the same path.
+    pub(super) previous: HashMap<usize, Location>,
+    visited: Visited,
+    pending: Vec<Visit>,
+    data: Vec<u8>,
+    reference_data: Vec<Vec<u8>>,
+    /// The large trees visited last, for what is compared with them next.
+    recent: Vec<(Location, Vec<u8>)>,
+}
+
+/// A directory of ten thousand files is copied several times on its way out of a delta chain; spare it one.
+const RECENT: usize = 4;
+const RECENT_BYTES_MIN: usize = 16 << 10;
+
+struct Visit {
+    tree: Location,
+    /// Of the tree itself; a commit's root tree has 0.
+    depth: u64,
+    /// Asked for by its id: sent whatever the filter says, and its entries have depth 0, as in git.
+    explicit: bool,
+    references: Vec<Reference>,
+}
+
+/// Which trees need no second visit. Where a filter bounds the depth, a tree is visited again if it is met higher up.
+enum Visited {
+    Once(Marks),
+    /// The smallest depth of the entries so far.
+    AtDepth(HashMap<usize, u64>),
+}
+
+impl<'s> TreeWalk<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot, rules: Rules) -> TreeWalk<'s> {
+        TreeWalk {
+            snapshot,
+            numbering: Numbering::new(snapshot),
+            rules,
+            selected: Marks::default(),
+            client: Marks::default(),
+            trees: Vec::new(),
+            blobs: Vec::new(),
+            previous: HashMap::new(),
+            visited: match rules.depth_matters() {
+                true => Visited::AtDepth(HashMap::new()),
+                false => Visited::Once(Marks::default()),
+            },
+            pending: Vec::new(),
+            data: Vec::new(),
+            reference_data: Vec::new(),
+            recent: Vec::new(),
+        }
+    }
+
+    /// Selects what the root tree of a commit holds beyond its references.
+    pub(super) fn root(
+        &mut self,
+        tree: &Oid,
+        references: Vec<Reference>,
+        ticker: &mut Ticker<'_>,
+    ) -> Result<(), WalkError> {
+        let tree = self.require(tree, Kind::Tree)?;
+        self.walk(Visit { tree, depth: 0, explicit: false, references }, ticker)
+    }
+
+    /// Selects a tree that was asked for by its id, and what it holds.
+    pub(super) fn explicit(&mut self, tree: Location, ticker: &mut Ticker<'_>) -> Result<(), WalkError> {
+        self.walk(Visit { tree, depth: 0, explicit: true, references: Vec::new() }, ticker)
+    }
+
+    pub(super) fn select_blob(&mut self, blob: Location) {
+        if self.selected.insert(self.numbering.number(blob)) {
+            self.blobs.push(blob);
+        }
+    }
+
+    /// Notes that the client has this object and everything in it. What does not exist here is ignored.
+    pub(super) fn give(&mut self, oid: &Oid, kind: Kind, ticker: &mut Ticker<'_>) -> Result<(), WalkError> {
+        let mut pending = Vec::new();
+        self.give_one(oid, kind, &mut pending);
+        let mut data = Vec::new();
+        while let Some(tree) = pending.pop() {
+            ticker.tick()?;
+            self.snapshot.read_at(tree, &mut data)?;
+            for entry in object::tree_entries(&data) {
+                let entry = entry.map_err(|error| self.corrupt(tree, &error))?;
+                if let Some(kind) = entry.kind() {
+                    self.give_one(&entry.oid, kind, &mut pending);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn give_one(&mut self, oid: &Oid, kind: Kind, trees: &mut Vec<Location>) {
+        if let Some(location) = self.snapshot.locate(oid)
+            && self.client.insert(self.numbering.number(location))
+            && kind == Kind::Tree
+            && self.kind(location) == Kind::Tree
+        {
+            trees.push(location);
+        }
+    }
+
+    fn walk(&mut self, visit: Visit, ticker: &mut Ticker<'_>) -> Result<(), WalkError> {
+        self.pending.push(visit);
+        while let Some(visit) = self.pending.pop() {
+            ticker.tick()?;
+            self.visit(&visit, ticker)?;
+        }
+        Ok(())
+    }
+
+    fn visit(&mut self, visit: &Visit, ticker: &mut Ticker<'_>) -> Result<(), WalkError> {
+        for reference in visit.references.iter().filter(|reference| reference.client) {
+            self.client.insert(self.numbering.number(reference.tree));
+        }
+        let number = self.numbering.number(visit.tree);
+        if self.client.contains(number) && !visit.explicit {
+            return Ok(());
+        }
+        let selects = visit.explicit || self.rules.tree(visit.depth);
+        if selects && self.selected.insert(number) {
+            self.trees.push(visit.tree);
+        }
+        let entries_depth = if visit.explicit { 0 } else { visit.depth.saturating_add(1) };
+        if !self.rules.below(entries_depth) || !self.visited.enter(number, entries_depth) {
+            return Ok(());
+        }
+        // Taken out of `self` while they are borrowed.
+        let mut data = std::mem::take(&mut self.data);
+        let mut reference_data = std::mem::take(&mut self.reference_data);
+        let result = self.read_all(visit, &mut data, &mut reference_data).and_then(|()| {
+            let references = visit.references.iter().zip(&reference_data);
+            let references = references.map(|(reference, data)| Cursor::new(reference, data)).collect();
+            self.compare(visit.tree, entries_depth, &data, references, ticker)
+        });
+        self.data = self.keep(visit.tree, data);
+        self.reference_data = reference_data;
+        result
+    }
+
+    /// Takes what was read of a tree for later; returns a buffer to read into.
+    fn keep(&mut self, tree: Location, data: Vec<u8>) -> Vec<u8> {
+        if data.len() < RECENT_BYTES_MIN {
+            return data;
+        }
+        self.recent.push((tree, data));
+        if self.recent.len() > RECENT { self.recent.remove(0).1 } else { Vec::new() }
+    }
+
+    fn read_all(
+        &mut self,
+        visit: &Visit,
+        data: &mut Vec<u8>,
+        reference_data: &mut Vec<Vec<u8>>,
+    ) -> Result<(), WalkError> {
+        self.snapshot.read_at(visit.tree, data)?;
+        if reference_data.len() < visit.references.len() {
+            reference_data.resize_with(visit.references.len(), Vec::new);
+        }
+        for (reference, data) in visit.references.iter().zip(reference_data) {
+            match self.recent.iter().position(|(tree, _)| *tree == reference.tree) {
+                Some(at) => *data = self.recent.swap_remove(at).1,
+                None => drop(self.snapshot.read_at(reference.tree, data)?),
+            }
+        }
+        Ok(())
+    }
+
+    /// Selects the blobs that no reference has at their place, and queues the trees.
+    fn compare(
+        &mut self,
+        tree: Location,
+        depth: u64,
+        data: &[u8],
+        mut references: Vec<Cursor<'_>>,
+        ticker: &mut Ticker<'_>,
+    ) -> Result<(), WalkError> {
+        let first_child = self.pending.len();
+        let mut rest = data;
+        loop {
+            if let Some(reference) = references.first_mut() {
+                skip_equal(&mut rest, &mut reference.rest);
+            }
+            let Some(entry) = object::tree_entries(rest).next() else { break };
+            let entry = entry.map_err(|error| self.corrupt(tree, &error))?;
+            rest = after_first(rest);
+            self.entry(&entry, depth, &mut references, ticker)?;
+        }
+        for reference in &mut references {
+            while let Some(entry) = reference.next() {
+                self.only_in_reference(&entry, reference.client, ticker)?;
+            }
+        }
+        // The last one queued is the first one visited.
+        self.pending[first_child..].reverse();
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        entry: &TreeEntry<'_>,
+        depth: u64,
+        references: &mut [Cursor<'_>],
+        ticker: &mut Ticker<'_>,
+    ) -> Result<(), WalkError> {
+        // What the references have under the same name; a reference of the client's comes first.
+        let mut others: Vec<(Oid, bool)> = Vec::new();
+        let mut equal = false;
+        for reference in references {
+            while let Some((other, order)) = reference.peek_before(entry) {
+                reference.rest = after_first(reference.rest);
+                if order == Ordering::Equal {
+                    equal |= other.oid == entry.oid;
+                    others.push((other.oid, reference.client));
+                    break;
+                }
+                self.only_in_reference(&other, reference.client, ticker)?;
+            }
+        }
+        let Some(kind) = entry.kind() else { return Ok(()) };
+        if equal {
+            return Ok(());
+        }
+        ticker.tick()?;
+        match kind {
+            Kind::Tree => {
+                if self.rules.tree(depth) || self.rules.below(depth.saturating_add(1)) {
+                    let tree = self.require(&entry.oid, Kind::Tree)?;
+                    let references = self.references(&others, Kind::Tree);
+                    self.note_previous(tree, &references);
+                    self.pending.push(Visit { tree, depth, explicit: false, references });
+                }
+            }
+            _ => {
+                if self.rules.blobs(depth) {
+                    let blob = self.require(&entry.oid, Kind::Blob)?;
+                    if self.rules.blob_size(self.size(blob)) {
+                        self.select_blob(blob);
+                        let references = self.references(&others, Kind::Blob);
+                        self.note_previous(blob, &references);
+                    }
+                }
+                for (other, client) in others {
+                    if client {
+                        self.give_one(&other, Kind::Blob, &mut Vec::new());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An entry of a reference that has no counterpart of its name: the client has it, and may be about to get it again
+    /// under another name.
+    fn only_in_reference(
+        &mut self,
+        entry: &TreeEntry<'_>,
+        client: bool,
+        ticker: &mut Ticker<'_>,
+    ) -> Result<(), WalkError> {
+        match entry.kind() {
+            Some(kind) if client => self.give(&entry.oid, kind, ticker),
+            _ => Ok(()),
+        }
+    }
+
+    fn references(&self, others: &[(Oid, bool)], kind: Kind) -> Vec<Reference> {
+        let located = others.iter().filter_map(|&(oid, client)| {
+            let tree = self.snapshot.locate(&oid)?;
+            Some(Reference { tree, client })
+        });
+        located.filter(|reference| self.kind(reference.tree) == kind).collect()
+    }
+
+    fn note_previous(&mut self, object: Location, references: &[Reference]) {
+        if let Some(reference) = references.iter().find(|reference| reference.client) {
+            self.previous.entry(self.numbering.number(object)).or_insert(reference.tree);
+        }
+    }
+
+    /// Where an object is that must exist and be of this kind.
+    fn require(&self, oid: &Oid, expected: Kind) -> Result<Location, WalkError> {
+        let location = self.snapshot.locate(oid).ok_or(ReadError::Missing(*oid))?;
+        let actual = self.kind(location);
+        if actual != expected {
+            return Err(ReadError::WrongKind { oid: *oid, expected, actual }.into());
+        }
+        Ok(location)
+    }
+
+    fn kind(&self, location: Location) -> Kind {
+        self.snapshot.packs()[location.pack as usize].kind_of(location.index)
+    }
+
+    fn size(&self, location: Location) -> u64 {
+        self.snapshot.packs()[location.pack as usize].size_of(location.index)
+    }
+
+    fn corrupt(&self, tree: Location, error: &object::ObjectError) -> WalkError {
+        ReadError::Corrupt { oid: self.snapshot.oid_at(tree), reason: error.to_string() }.into()
+    }
+}
+
+impl Visited {
+    /// Whether a tree must be visited whose entries have this depth.
+    fn enter(&mut self, number: usize, depth: u64) -> bool {
+        match self {
+            Visited::Once(marks) => marks.insert(number),
+            Visited::AtDepth(depths) => {
+                let known = depths.entry(number).or_insert(u64::MAX);
+                let higher = depth < *known;
+                *known = depth.min(*known);
+                higher
+            }
+        }
+    }
+}
+
+/// A place in a reference tree.
+struct Cursor<'a> {
+    rest: &'a [u8],
+    client: bool,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(reference: &Reference, data: &'a [u8]) -> Cursor<'a> {
+        Cursor { rest: data, client: reference.client }
+    }
+
+    /// The next entry if it does not come after `entry`. A broken reference ends here: it only saves work.
+    fn peek_before(&self, entry: &TreeEntry<'_>) -> Option<(TreeEntry<'a>, Ordering)> {
+        let other = object::tree_entries(self.rest).next()?.ok()?;
+        let order = order(&other, entry);
+        (order != Ordering::Greater).then_some((other, order))
+    }
+
+    fn next(&mut self) -> Option<TreeEntry<'a>> {
+        let entry = object::tree_entries(self.rest).next()?.ok()?;
+        self.rest = after_first(self.rest);
+        Some(entry)
+    }
+}
+
+/// The order of entries in a tree: by name, as if the names of trees ended in a slash. Entries of the same name are
+/// equal only if both or neither are trees.
+fn order(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> Ordering {
+    let key = |entry: &TreeEntry<'_>, at: usize| match entry.name.get(at) {
+        Some(&byte) => byte,
+        None if entry.is_tree() => b'/',
+        None => 0,
+    };
+    let common = a.name.len().min(b.name.len());
+    let names = a.name[..common].cmp(&b.name[..common]);
+    // Kinds of non-trees that share a name (a blob, a gitlink) must not be taken for each other.
+    let kinds = || a.kind().cmp(&b.kind());
+    names.then_with(|| key(a, common).cmp(&key(b, common))).then_with(|| match a.name.len() == b.name.len() {
+        true => kinds(),
+        false => a.name.len().cmp(&b.name.len()),
+    })
+}
+
+/// Moves both behind the entries with which both start.
+fn skip_equal(a: &mut &[u8], b: &mut &[u8]) {
+    let mut equal = common_prefix(a, b);
+    if equal == a.len() {
+        (*a, *b) = (&[], &b[equal..]);
+        return;
+    }
+    while let Some(length) = first_length(&a[..equal]) {
+        (*a, *b) = (&a[length..], &b[length..]);
+        equal -= length;
+    }
+}
+
+/// The length of the first entry if all of it is there: mode, space, name, zero, 20 bytes.
+fn first_length(tree: &[u8]) -> Option<usize> {
+    // The quickest search for a zero that the standard library has.
+    let length = CStr::from_bytes_until_nul(tree).ok()?.count_bytes() + 21;
+    (length <= tree.len()).then_some(length)
+}
+
+/// What follows the first entry, which must have been parsed.
+fn after_first(tree: &[u8]) -> &[u8] {
+    first_length(tree).map_or(&[], |length| &tree[length..])
+}
+
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    const STEP: usize = 32;
+    let steps = a.chunks_exact(STEP).zip(b.chunks_exact(STEP)).take_while(|(a, b)| a == b).count();
+    let start = steps * STEP;
+    start + a[start..].iter().zip(&b[start..]).take_while(|(a, b)| a == b).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(entries: &[(&str, &str, u8)]) -> Vec<u8> {
+        let entry = |(mode, name, id): &(&str, &str, u8)| {
+            [mode.as_bytes(), b" ", name.as_bytes(), b"\0", &[*id; 20]].concat()
+        };
+        entries.iter().flat_map(entry).collect()
+    }
+
+    #[test]
+    fn equal_starts_are_skipped_at_entry_bounds() {
+        let all: Vec<_> = (0..100).map(|i| (format!("file-{i:03}"), i)).collect();
+        let all: Vec<_> = all.iter().map(|(name, id)| ("100644", name.as_str(), *id)).collect();
+        let old = tree(&all);
+        for changed in 0..100 {
+            let mut entries = all.clone();
+            entries[changed].2 = 200;
+            let new = tree(&entries);
+            let (mut a, mut b) = (&new[..], &old[..]);
+            skip_equal(&mut a, &mut b);
+            assert_eq!(object::tree_entries(a).next().unwrap().unwrap().name, all[changed].1.as_bytes());
+            assert_eq!(a.len(), b.len());
+            (a, b) = (after_first(a), after_first(b));
+            skip_equal(&mut a, &mut b);
+            assert!(a.is_empty() && b.is_empty());
+        }
+        let (mut a, mut b) = (&old[..old.len() - 31], &old[..]);
+        skip_equal(&mut a, &mut b);
+        assert!(a.is_empty());
+        let (mut a, mut b) = (&old[..], &[][..]);
+        skip_equal(&mut a, &mut b);
+        assert_eq!(a.len(), old.len());
+    }
+
+    #[test]
+    fn entries_are_ordered_as_git_orders_them() {
+        let sorted = tree(&[
+            ("100644", "a", 1),
+            ("40000", "a-b", 1),
+            ("100644", "a.txt", 1),
+            ("40000", "a", 1),
+            ("100644", "a0", 1),
+            ("40000", "b", 1),
+        ]);
+        let entries: Vec<_> = object::tree_entries(&sorted).map(Result::unwrap).collect();
+        for (i, a) in entries.iter().enumerate() {
+            for (j, b) in entries.iter().enumerate() {
+                assert_eq!(order(a, b), i.cmp(&j), "{a:?} {b:?}");
+            }
+        }
+    }
+}

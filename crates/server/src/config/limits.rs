@@ -1,0 +1,83 @@
+//! The configured limits, as the crates below take them.
+
+use super::{Config, Size};
+
+impl Config {
+    /// For `change`: what one change may cost, and how long things are kept.
+    pub fn change_limits(&self) -> change::Limits {
+        let (limits, maintenance) = (&self.limits, &self.maintenance);
+        let default = change::Limits::default();
+        change::Limits {
+            ingest: self.ingest_limits(),
+            refs_max: limits.refs,
+            ref_name_bytes_max: limits.ref_name_bytes.get(),
+            concurrent_changes: or_default(limits.concurrent_changes, default.concurrent_changes),
+            superseded_ms: maintenance.superseded.ms(),
+            gc_retention_ms: maintenance.gc_retention.ms(),
+            staged_ms: maintenance.staged.ms(),
+        }
+    }
+
+    /// For `repository`: a received pack and its objects.
+    pub fn ingest_limits(&self) -> repository::ingest::Limits {
+        let limits = &self.limits;
+        repository::ingest::Limits {
+            pack_bytes: limits.pack_bytes.bytes(),
+            objects: limits.objects.get(),
+            object_bytes: limits.object_bytes.bytes(),
+            blob_bytes: limits.blob_bytes.bytes(),
+            memory_bytes: in_memory(limits.ingest_memory),
+            inflated_bytes_total: limits.inflated_bytes.bytes(),
+        }
+    }
+
+    /// For `git-protocol`: what one request may say.
+    pub fn protocol_limits(&self) -> git_protocol::Limits {
+        let limits = &self.limits;
+        git_protocol::Limits {
+            wants_max: limits.wants.get(),
+            haves_max: limits.haves.get(),
+            shallow_max: limits.shallow,
+            commands_max: limits.commands.get(),
+            ref_name_bytes_max: limits.ref_name_bytes.get(),
+            push_options_max: limits.push_options,
+            walk: repository::walk::WalkLimits { commits_max: limits.walk_commits.get() },
+            ..git_protocol::Limits::default()
+        }
+    }
+
+    /// For `repository`: what is kept in memory.
+    pub fn cache_limits(&self) -> repository::snapshot::CacheLimits {
+        let default = repository::snapshot::CacheLimits::default();
+        repository::snapshot::CacheLimits {
+            snapshots_and_packs: self.storage.snapshot_cache.get(),
+            objects_bytes: in_memory(self.storage.object_cache),
+            // A limit that was lowered does not make unreadable what was accepted under the old one.
+            object_bytes_max: self.limits.object_bytes.bytes().max(default.object_bytes_max),
+        }
+    }
+}
+
+fn in_memory(size: Size) -> usize {
+    usize::try_from(size.bytes()).unwrap_or(usize::MAX)
+}
+
+/// 0 stands for what fits the machine.
+fn or_default(configured: usize, default: usize) -> usize {
+    if configured == 0 { default } else { configured }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a crate thinks right and what is documented here must not drift apart.
+    #[test]
+    fn the_defaults_are_those_of_the_crates() {
+        let config = Config::default();
+        let text = |value: &dyn std::fmt::Debug| format!("{value:#?}");
+        assert_eq!(text(&config.change_limits()), text(&change::Limits::default()));
+        assert_eq!(text(&config.cache_limits()), text(&repository::snapshot::CacheLimits::default()));
+        assert_eq!(text(&config.protocol_limits()), text(&git_protocol::Limits::default()));
+    }
+}

@@ -1,0 +1,66 @@
+//! `GET …/info/refs?service=…`: the start of every conversation with git.
+
+use auth::Read;
+use database::Repo;
+use git_protocol::{AdvertiseOptions, Service, Version, advertise};
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::listing::{self, Question};
+use super::{AGENT, open, open_for_push, version};
+use crate::error::Error;
+use crate::http::{Body, Exchange, Request, accepts_gzip};
+use crate::route::Target;
+use crate::serve::Server;
+
+/// A request for a push is refused here already: a client that is told "no" in the middle of an upload cannot rewind.
+pub(crate) async fn info_refs(
+    server: &Server,
+    request: &Request,
+    exchange: &mut Exchange,
+    target: &Target,
+    service: Service,
+) -> Result<Response<Body>, Error> {
+    let (repo, renamed) = match service {
+        Service::UploadPack => {
+            let opened = open::<Read>(server, request.headers(), exchange, target)?;
+            (opened.access.repo().clone(), opened.renamed)
+        }
+        Service::ReceivePack => {
+            let opened = open_for_push(server, request.headers(), exchange, target)?;
+            (opened.access.repo().clone(), opened.renamed)
+        }
+    };
+    if renamed {
+        return Ok(redirect(&repo, target, service));
+    }
+    if service == Service::ReceivePack {
+        server.node.writable()?;
+    }
+    let version = version(request.headers());
+    let snapshot = server.node.repositories.snapshot(&repo)?;
+    let list = move |snapshot: &_| {
+        advertise(service, version, snapshot, &AdvertiseOptions { agent: AGENT, session_id: None })
+    };
+    let mut response = if service == Service::UploadPack && version == Version::V2 {
+        // Capabilities alone, however many refs there are.
+        Response::new(Body::from(list(&snapshot)))
+    } else {
+        let details = [version as u8];
+        let question =
+            Question { kind: service.name(), details: &details, gzip: accepts_gzip(request.headers()) };
+        listing::answer(server, snapshot, question, list).await?
+    };
+    let content_type = HeaderValue::from_static(service.advertisement_type());
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    Ok(response)
+}
+
+/// 307, since a former name may be given to another repository. Git takes the new address for the requests that follow.
+fn redirect(repo: &Repo, target: &Target, service: Service) -> Response<Body> {
+    let location = format!("{}/info/refs?service={}", target.url_path(&repo.path), service.name());
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let location = HeaderValue::try_from(location).expect("because names of repositories are ASCII");
+    response.headers_mut().insert(header::LOCATION, location);
+    response
+}

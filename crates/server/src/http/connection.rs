@@ -1,0 +1,238 @@
+//! A socket with deadlines, so that no client holds a connection without doing something with it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// For the head of a request; counted from its first byte, and on a new connection from the start.
+    pub head: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// Without a byte of the response taken.
+    pub write: Duration,
+}
+
+/// What a connection waits for. Shared by its socket and the requests on it.
+#[derive(Debug)]
+pub(crate) struct Phase(Mutex<State>);
+
+/// The socket under hyper.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    timeouts: Timeouts,
+    phase: Arc<Phase>,
+    read_deadline: Deadline,
+    write_deadline: Deadline,
+    /// Since when the client takes nothing.
+    write_blocked: Option<Instant>,
+    written: Instant,
+    linger: Option<Linger>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    waiting: Waiting,
+    /// Part of a request body was left in the socket.
+    body_left: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    /// For the first byte of a request.
+    Idle(Instant),
+    /// For the rest of its head.
+    Head(Instant),
+    /// For a handler, or for the request body, whose reader has its own deadline.
+    Handler,
+}
+
+impl Phase {
+    pub(crate) fn new() -> Arc<Phase> {
+        let waiting = Waiting::Head(Instant::now());
+        Arc::new(Phase(Mutex::new(State { waiting, body_left: false })))
+    }
+
+    /// A request's head is complete.
+    pub(crate) fn handling(&self) {
+        self.0.lock().waiting = Waiting::Handler;
+    }
+
+    /// A response is complete.
+    pub(crate) fn idle(&self) {
+        self.0.lock().waiting = Waiting::Idle(Instant::now());
+    }
+
+    /// The response is given though the request was not read to its end, so the connection ends after it.
+    pub(crate) fn body_left(&self) {
+        self.0.lock().body_left = true;
+    }
+
+    fn received(&self) {
+        let mut state = self.0.lock();
+        if let Waiting::Idle(_) = state.waiting {
+            state.waiting = Waiting::Head(Instant::now());
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, timeouts: Timeouts, phase: Arc<Phase>) -> Connection {
+        Connection {
+            stream,
+            timeouts,
+            phase,
+            read_deadline: Deadline::default(),
+            write_deadline: Deadline::default(),
+            write_blocked: None,
+            written: Instant::now(),
+            linger: None,
+        }
+    }
+
+    /// `written` is what the socket said: keeps the time for which it says "not now".
+    fn guard_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.write_blocked = None;
+            self.written = Instant::now();
+            return written;
+        }
+        let since = *self.write_blocked.get_or_insert_with(Instant::now);
+        ready!(self.write_deadline.poll(cx, since + self.timeouts.write));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if read.is_ready() {
+            this.phase.received();
+            return read;
+        }
+        let state = *this.phase.0.lock();
+        match state.waiting {
+            Waiting::Handler => Poll::Pending,
+            // The end of a response may still be on its way, long after its body was handed over.
+            Waiting::Idle(_) if this.write_blocked.is_some() => {
+                ready!(this.read_deadline.poll(cx, Instant::now() + this.timeouts.idle));
+                Poll::Pending
+            }
+            Waiting::Idle(since) => {
+                let since = since.max(this.written);
+                ready!(this.read_deadline.poll(cx, since + this.timeouts.idle));
+                // The end, as if the client had closed: there is nothing to complain of.
+                Poll::Ready(Ok(()))
+            }
+            Waiting::Head(since) => {
+                ready!(this.read_deadline.poll(cx, since + this.timeouts.head));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
+        this.guard_write(cx, written)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        this.guard_write(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if !this.phase.0.lock().body_left {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        this.linger.get_or_insert_default().poll(cx, &mut this.stream)
+    }
+}
+
+/// Reads and discards after the response, for a while. To close a socket that holds unread bytes resets the
+/// connection, and the client might lose the response that says why.
+struct Linger {
+    left: usize,
+    until: Instant,
+    deadline: Deadline,
+}
+
+const LINGER_BYTES: usize = 16 << 20;
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
+impl Default for Linger {
+    fn default() -> Self {
+        Linger { left: LINGER_BYTES, until: Instant::now() + LINGER_TIME, deadline: Deadline::default() }
+    }
+}
+
+impl Linger {
+    fn poll(&mut self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<()>> {
+        let mut scratch = [0; 8192];
+        while self.left > 0 {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut *stream).poll_read(cx, &mut buf) {
+                Poll::Pending => return self.deadline.poll(cx, self.until).map(Ok),
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    self.left = self.left.saturating_sub(buf.filled().len());
+                    // A sender faster than this loop must not hold it.
+                    if Instant::now() >= self.until {
+                        break;
+                    }
+                }
+                Poll::Ready(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A timer that is made when first needed and moved only when it went off too early: deadlines move with each byte,
+/// timers should not.
+#[derive(Default)]
+struct Deadline(Option<Pin<Box<Sleep>>>);
+
+impl Deadline {
+    fn poll(&mut self, cx: &mut Context<'_>, at: Instant) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if sleep.deadline() > at {
+            sleep.as_mut().reset(at);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= at {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(at);
+        }
+    }
+}

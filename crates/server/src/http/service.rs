@@ -1,0 +1,99 @@
+//! A request from its head to its response.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue, Response, Version, header, request};
+use hyper::body::Incoming;
+
+use super::exchange::Measured;
+use super::{Body, Exchange, Phase, Request, RequestBody};
+use crate::error::Error;
+use crate::route::{CacheClass, Origin, Policy, Route};
+use crate::serve::Server;
+use crate::{git, health, home};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Never fails: what goes wrong is in the response.
+pub(crate) async fn handle(
+    server: Arc<Server>,
+    phase: Arc<Phase>,
+    origin: Origin,
+    request: http::Request<Incoming>,
+) -> Result<Response<Measured>, Infallible> {
+    let (head, incoming) = request.into_parts();
+    let route = Route::parse(&head.method, origin, head.uri.path(), head.uri.query());
+    let policy = route.as_ref().map_or_else(|no_route| no_route.policy(), Route::policy);
+    let mut exchange = Exchange::begin(
+        Arc::clone(&server),
+        Arc::clone(&phase),
+        &head.method,
+        policy.name,
+        head.headers.get(&REQUEST_ID),
+    );
+    let window = server.node.config.server.body_timeout.duration();
+    let body = RequestBody::new(incoming, &head.headers, window, exchange.received());
+    let mut request = Request { head, body, body_max: server.body_max(policy.body) };
+    let answered = match (check_host(&request.head), route) {
+        (Err(error), _) => Err(error),
+        (Ok(()), Ok(route)) => dispatch(&server, route, &mut request, &mut exchange).await,
+        (Ok(()), Err(no_route)) => Err(no_route.into()),
+    };
+    let mut response =
+        answered.unwrap_or_else(|error| error.into_response(policy.dialect, exchange.request_id()));
+    stamp(&mut response, &policy, &exchange);
+    if !request.body.settle().await {
+        phase.body_left();
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let (parts, body) = response.into_parts();
+    let body = exchange.respond(parts.status, body);
+    Ok(Response::from_parts(parts, body))
+}
+
+async fn dispatch(
+    server: &Arc<Server>,
+    route: Route,
+    request: &mut Request,
+    exchange: &mut Exchange,
+) -> Result<Response<Body>, Error> {
+    match route {
+        Route::Home => Ok(home::page(server, request)),
+        Route::Health => Ok(health::alive()),
+        Route::Ready => health::ready(server).await,
+        Route::Metrics => health::metrics(server).await,
+        Route::InfoRefs { repo, service } => git::info_refs(server, request, exchange, &repo, service).await,
+        Route::UploadPack { repo } => git::upload_pack(server, request, exchange, &repo).await,
+        Route::ReceivePack { repo } => git::receive_pack(server, request, exchange, &repo).await,
+        Route::Unsupported => Err(Error::SmartOnly),
+    }
+}
+
+/// RFC 9112, section 3.2. Proxies disagree about what a request without or with two means.
+fn check_host(head: &request::Parts) -> Result<(), Error> {
+    match head.headers.get_all(header::HOST).iter().count() {
+        1 => Ok(()),
+        0 if head.version == Version::HTTP_10 => Ok(()),
+        _ => Err(Error::BadRequest("the request must have one Host header")),
+    }
+}
+
+/// The headers that every response of a route has.
+fn stamp(response: &mut Response<Body>, policy: &Policy, exchange: &Exchange) {
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(exchange.request_id()) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let cache_control = match policy.cache {
+        CacheClass::GitNever => {
+            headers.insert(header::EXPIRES, HeaderValue::from_static("Fri, 01 Jan 1980 00:00:00 GMT"));
+            headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+            "no-cache, max-age=0, must-revalidate"
+        }
+        CacheClass::Never => "no-store",
+        CacheClass::Revalidate => "no-cache",
+    };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
+}

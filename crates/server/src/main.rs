@@ -1,0 +1,7 @@
+//! `granary`: see [`server::cli`] for its commands.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    server::main()
+}

@@ -1,0 +1,103 @@
+//! Repositories as rows: created, listed, renamed, deleted; and imported, which creates.
+
+use std::path::PathBuf;
+
+use database::{Found, NewRepo as Row, Repo, RepoPath, Visibility};
+
+use super::{NewRepo, OperationError, Outcome, REPOS_PER_PAGE};
+use crate::Node;
+
+type Result<T = Outcome> = std::result::Result<T, OperationError>;
+
+/// See [`super::Operation::RepoCreate`].
+pub(super) async fn create(node: &Node, new: NewRepo) -> Result {
+    node.writable()?;
+    let repo = create_row(node, &new).await?;
+    Ok(Outcome::Done(format!("repository {} created", repo.path)))
+}
+
+/// See [`super::Operation::RepoList`].
+pub(super) fn list(node: &Node, after: Option<&str>) -> Result {
+    let after: Option<RepoPath> = after.map(str::parse).transpose()?;
+    let repos = node.database.repos(after.as_ref(), REPOS_PER_PAGE)?;
+    Ok(Outcome::Repos(repos.into_iter().map(Into::into).collect()))
+}
+
+/// See [`super::Operation::RepoDelete`].
+pub(super) async fn delete(node: &Node, path: &RepoPath) -> Result {
+    let repo = live(node, path)?;
+    // Those who are reading its packs may finish.
+    let until_ms = node.clock().now_ms() + node.config.maintenance.superseded.ms();
+    if !node.database.delete_repo(repo.id, until_ms).await? {
+        return Err(OperationError::NoRepo(repo.path));
+    }
+    node.repositories.forget(repo.id);
+    Ok(Outcome::Done(format!("repository {} deleted", repo.path)))
+}
+
+/// See [`super::Operation::RepoRename`].
+pub(super) async fn rename(node: &Node, path: &RepoPath, to: RepoPath) -> Result {
+    let repo = live(node, path)?;
+    let (name, user) = (to.to_string(), to.namespace.to_string());
+    let renamed = node.database.rename_repo(repo.id, to).await;
+    let renamed = renamed.map_err(|error| OperationError::from_create(error, &name, &user))?;
+    Ok(Outcome::Done(format!("repository {} is now {}", repo.path, renamed.path)))
+}
+
+/// See [`super::Operation::RepoImport`].
+pub(super) async fn import(node: &Node, dir: PathBuf, new: NewRepo) -> Result {
+    node.writable()?;
+    let created = match node.database.find_repo(&new.path)? {
+        Some(Found::Repo(repo)) if new.is_plain() => {
+            return Ok(Outcome::Import(import_into(node, &repo, dir).await?));
+        }
+        Some(Found::Repo(repo)) => return Err(OperationError::Exists(repo.path)),
+        // A name that only redirects is free.
+        Some(Found::Redirect(_)) | None => create_row(node, &new).await?,
+    };
+    let imported = import_into(node, &created, dir).await;
+    if imported.is_err() {
+        // The name was free before, and is again.
+        node.database.delete_repo(created.id, node.clock().now_ms()).await?;
+        node.repositories.forget(created.id);
+    }
+    Ok(Outcome::Import(imported?))
+}
+
+/// The live repository of that name. One that was renamed is named by its new name in the error.
+pub(super) fn live(node: &Node, path: &RepoPath) -> Result<Repo> {
+    match node.database.find_repo(path)? {
+        Some(Found::Repo(repo)) => Ok(repo),
+        Some(Found::Redirect(repo)) => Err(OperationError::Renamed { from: path.clone(), to: repo.path }),
+        None => Err(OperationError::NoRepo(path.clone())),
+    }
+}
+
+pub(super) fn one_or_all(node: &Node, path: Option<&str>) -> Result<Option<Repo>> {
+    path.map(|path| live(node, &path.parse()?)).transpose()
+}
+
+async fn import_into(node: &Node, repo: &Repo, dir: PathBuf) -> Result<change::ImportReport> {
+    let report = node.changes.import(repo, dir, None).await?;
+    node.maintenance.notify_one();
+    Ok(report)
+}
+
+async fn create_row(node: &Node, new: &NewRepo) -> Result<Repo> {
+    let visibility = match new.public {
+        None => node.config.repos.default_visibility.into(),
+        Some(true) => Visibility::Public,
+        Some(false) => Visibility::Private,
+    };
+    let NewRepo { path, mirror, blob_bytes_max, .. } = new;
+    let row = Row { path: path.clone(), visibility, mirror: *mirror, blob_bytes_max: *blob_bytes_max };
+    let created = node.database.create_repo(row).await;
+    created.map_err(|error| OperationError::from_create(error, &path.to_string(), path.namespace.as_str()))
+}
+
+impl NewRepo {
+    /// Says nothing that only a new repository could follow.
+    fn is_plain(&self) -> bool {
+        self.public.is_none() && !self.mirror && self.blob_bytes_max.is_none()
+    }
+}

@@ -1,0 +1,235 @@
+//! The listener: accepts connections up to a bound, serves requests on them, and drains them when told to stop.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Node;
+use crate::git::Builds;
+use crate::http::{self, Connection, Phase, Timeouts};
+use crate::metrics::Metrics;
+use crate::route::{BodyLimit, Origin};
+use crate::spool::{self, Spool};
+use crate::staging::{self, Staging};
+
+/// What the requests of a process share.
+pub(crate) struct Server {
+    pub node: Arc<Node>,
+    pub spool: Spool,
+    pub staging: Staging,
+    pub metrics: Metrics,
+    pub builds: Builds,
+    pub protocol: git_protocol::Limits,
+    /// Pushes that run; they outlive their connections.
+    pub pushes: TaskTracker,
+    pub draining: AtomicBool,
+    connections: TaskTracker,
+    stop: Stop,
+}
+
+/// Commands before a pack, which limits of their own bound more narrowly.
+const COMMANDS_BYTES: u64 = 64 << 20;
+/// The head of a request. Tokens and host names are short.
+const HEAD_BYTES: usize = 64 << 10;
+const MEMORY_PER_BODY: usize = 1 << 20;
+const MEMORY_OF_BODIES: u64 = 64 << 20;
+/// After the deadline of draining, for connections to notice that they are cut off.
+const CUT_OFF_WITHIN: Duration = Duration::from_secs(1);
+/// Out of file descriptors, most likely: that passes.
+const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Serves `listener`, and `server.metrics_listen` if it is configured, until `shutdown`. Then lets requests under way
+/// end, up to `server.drain_timeout`.
+pub async fn serve(
+    node: Arc<Node>,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let operator = match node.config.server.metrics_listen {
+        Some(address) => {
+            let listener = TcpListener::bind(address).await;
+            Some(listener.map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot listen on {address} (server.metrics_listen): {error}"),
+                )
+            })?)
+        }
+        None => None,
+    };
+    let drain_timeout = node.config.server.drain_timeout.duration();
+    let origin = if operator.is_some() { Origin::Public } else { Origin::Whole };
+    let server = Arc::new(Server::new(node));
+    let mut listeners = vec![tokio::spawn(accept(Arc::clone(&server), listener, origin))];
+    if let Some(operator) = operator {
+        listeners.push(tokio::spawn(accept(Arc::clone(&server), operator, Origin::Operator)));
+    }
+    shutdown.await;
+    server.draining.store(true, Ordering::Relaxed);
+    server.stop.gently.cancel();
+    for listener in listeners {
+        listener.await.map_err(io::Error::other)?;
+    }
+    server.drain(drain_timeout).await;
+    Ok(())
+}
+
+/// How connections are told.
+#[derive(Default)]
+struct Stop {
+    /// No further request.
+    gently: CancellationToken,
+    /// Now.
+    at_once: CancellationToken,
+}
+
+impl Server {
+    fn new(node: Arc<Node>) -> Server {
+        let (storage, limits) = (&node.config.storage, &node.config.limits);
+        let spool = spool::Limits {
+            memory_per_answer: MEMORY_PER_BODY,
+            under_way_max: storage.spool_max.bytes(),
+            kept_memory_max: storage.response_cache_memory.bytes(),
+            kept_disk_max: storage.response_cache.bytes(),
+        };
+        let staging = staging::Limits {
+            memory_per_body: MEMORY_PER_BODY,
+            memory_max: MEMORY_OF_BODIES,
+            bytes_max: storage.staging_max.bytes(),
+        };
+        let cpus = std::thread::available_parallelism().map_or(2, usize::from);
+        let running = if limits.cold_builds == 0 { cpus } else { limits.cold_builds };
+        Server {
+            spool: Spool::new(node.disk.clone(), spool),
+            staging: Staging::new(node.disk.clone(), staging),
+            metrics: Metrics::new(),
+            builds: Builds::new(running, limits.cold_builds_waiting),
+            protocol: node.config.protocol_limits(),
+            pushes: TaskTracker::new(),
+            draining: AtomicBool::new(false),
+            connections: TaskTracker::new(),
+            stop: Stop::default(),
+            node,
+        }
+    }
+
+    pub(crate) fn body_max(&self, limit: BodyLimit) -> u64 {
+        let limits = &self.node.config.limits;
+        match limit {
+            BodyLimit::None => 0,
+            BodyLimit::Fetch => limits.request_inflated.bytes(),
+            BodyLimit::Push => limits.pack_bytes.bytes().saturating_add(COMMANDS_BYTES),
+        }
+    }
+
+    async fn drain(&self, within: Duration) {
+        self.connections.close();
+        self.pushes.close();
+        let ended = async {
+            self.connections.wait().await;
+            self.pushes.wait().await;
+        };
+        if tokio::time::timeout(within, ended).await.is_ok() {
+            return;
+        }
+        let (connections, pushes) = (self.connections.len(), self.pushes.len());
+        tracing::warn!(connections, pushes, "requests under way are cut off");
+        self.stop.at_once.cancel();
+        let _ = tokio::time::timeout(CUT_OFF_WITHIN, self.connections.wait()).await;
+    }
+}
+
+async fn accept(server: Arc<Server>, listener: TcpListener, origin: Origin) {
+    // Each listener has its own bound, so that crowds at the public one do not lock the operator out.
+    let permits = Arc::new(Semaphore::new(server.node.config.server.max_connections.get()));
+    let stopped = server.stop.gently.clone();
+    loop {
+        let next = async {
+            let permit = Arc::clone(&permits).acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, _) = listener.accept().await?;
+            Ok::<_, io::Error>((permit, stream))
+        };
+        let accepted = tokio::select! {
+            () = stopped.cancelled() => return,
+            accepted = next => accepted,
+        };
+        match accepted {
+            Ok((permit, stream)) => {
+                server.connections.spawn(connection(Arc::clone(&server), stream, origin, permit));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_AGAIN_AFTER).await;
+            }
+        }
+    }
+}
+
+async fn connection(server: Arc<Server>, stream: TcpStream, origin: Origin, _permit: OwnedSemaphorePermit) {
+    let _open = Open::new(&server.metrics.connections);
+    // Answers are written in whole; waiting for more to send only delays them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let configured = &server.node.config.server;
+    let timeouts = Timeouts {
+        head: configured.header_timeout.duration(),
+        idle: configured.idle_timeout.duration(),
+        write: configured.write_timeout.duration(),
+    };
+    let phase = Phase::new();
+    let io = TokioIo::new(Connection::new(stream, timeouts, Arc::clone(&phase)));
+    let service =
+        service_fn(|request| http::handle(Arc::clone(&server), Arc::clone(&phase), origin, request));
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            // A client may end its side after the last request.
+            .half_close(true)
+            .max_buf_size(HEAD_BYTES)
+            // The socket has deadlines of its own, which tell waiting for a request from waiting for its end.
+            .header_read_timeout(None)
+            .serve_connection(io, service)
+    );
+    let mut stopping = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = server.stop.at_once.cancelled() => break Ok(()),
+            () = server.stop.gently.cancelled(), if !stopping => {
+                stopping = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    };
+    if let Err(error) = ended {
+        // The client's doing, nearly always: it left, or sent what is no HTTP.
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Counted while it lives.
+struct Open<'a>(&'a Gauge);
+
+impl<'a> Open<'a> {
+    fn new(gauge: &'a Gauge) -> Open<'a> {
+        gauge.inc();
+        Open(gauge)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

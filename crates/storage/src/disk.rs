@@ -1,0 +1,200 @@
+//! The local disk engine.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use memmap2::Mmap;
+
+/// A directory that holds blobs under their keys and, in `staging/`, files that are being written.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    root: PathBuf,
+}
+
+/// A file in `staging/`. Gone when dropped, unless published; what a crash leaves there is removed at the next start.
+pub type TempFile = tempfile::NamedTempFile;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(
+        "{path} is on a network file system ({kind}), where SQLite and memory-mapped packs are unsafe; \
+         put the data directory on a local disk"
+    )]
+    NetworkFileSystem { path: PathBuf, kind: &'static str },
+    #[error("cannot use {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+}
+
+const STAGING: &str = "staging";
+
+impl Disk {
+    /// Opens `root`, creating it (0700) if needed, and empties its staging directory. One process at a time: the
+    /// caller holds the data directory's lock.
+    pub fn open(root: &Path) -> Result<Disk, OpenError> {
+        let io_error = |source| OpenError::Io { path: root.to_owned(), source };
+        create_dirs(root).map_err(io_error)?;
+        if let Some(kind) = network_file_system(root).map_err(io_error)? {
+            return Err(OpenError::NetworkFileSystem { path: root.to_owned(), kind });
+        }
+        let staging = root.join(STAGING);
+        match fs::remove_dir_all(&staging) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
+            _ => create_dirs(&staging).map_err(io_error)?,
+        }
+        Ok(Disk { root: root.to_owned() })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// An empty file on the same file system, to be filled and then published or dropped.
+    pub fn temp_file(&self) -> io::Result<TempFile> {
+        tempfile::Builder::new().prefix("").tempfile_in(self.root.join(STAGING))
+    }
+
+    /// Makes the bytes of `file` durable under `key`: fsync of the file, rename, fsync of every directory that
+    /// changed. On return a crash cannot lose them. Refuses a key that exists.
+    pub fn publish(&self, file: TempFile, key: &str) -> io::Result<()> {
+        let path = self.path(key);
+        file.as_file().sync_all()?;
+        let parent = path.parent().expect("because keys have directories");
+        let mut changed = vec![parent.to_owned()];
+        let mut directory = parent;
+        while !directory.exists() {
+            directory = directory.parent().expect("because the root exists");
+            changed.push(directory.to_owned());
+        }
+        create_dirs(parent)?;
+        file.persist_noclobber(&path).map_err(|error| error.error)?;
+        changed.iter().try_for_each(|directory| sync_directory(directory))
+    }
+
+    /// The bytes under `key`, mapped: they count as file cache, not as memory of this process.
+    pub fn map(&self, key: &str) -> io::Result<Bytes> {
+        map_file(&File::open(self.path(key))?)
+    }
+
+    pub fn open_file(&self, key: &str) -> io::Result<File> {
+        File::open(self.path(key))
+    }
+
+    /// `None` if there is nothing under `key`.
+    pub fn size_bytes(&self, key: &str) -> io::Result<Option<u64>> {
+        match fs::metadata(self.path(key)) {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Durable on return. Deleting what is not there succeeds: a crash may have come between bytes and row.
+    pub fn delete(&self, key: &str) -> io::Result<()> {
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => sync_directory(path.parent().expect("because keys have directories")),
+        }
+    }
+
+    /// What an unprivileged writer can still write, in bytes.
+    pub fn free_bytes(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.root)?;
+        Ok(stat.f_bavail * stat.f_frsize)
+    }
+
+    /// Where `key` lies; for backups and for error messages.
+    pub fn path(&self, key: &str) -> PathBuf {
+        debug_assert!(!key.contains("..") && !key.starts_with('/'), "keys are made by us");
+        self.root.join(key)
+    }
+}
+
+/// Maps an immutable file. Empty files give empty bytes.
+pub fn map_file(file: &File) -> io::Result<Bytes> {
+    if file.metadata()?.len() == 0 {
+        return Ok(Bytes::new());
+    }
+    #[expect(
+        unsafe_code,
+        reason = "the data directory has one owner (its lock is held), published keys are never written again and \
+                  unlinking keeps a mapping valid, so the mapped bytes cannot change under us"
+    )]
+    let map = unsafe { Mmap::map(file)? };
+    Ok(Bytes::from_owner(map))
+}
+
+fn create_dirs(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A directory entry is durable only once its directory is.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// The name of the network file system `path` lies on, if it does (magic numbers of statfs(2)).
+fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
+    let magic = rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff;
+    Ok(match magic {
+        0x6969 => Some("NFS"),
+        0xff53_4d42 => Some("CIFS"),
+        0xfe53_4d42 => Some("SMB2"),
+        0x517b => Some("SMB"),
+        0x00c3_6400 => Some("Ceph"),
+        0x5346_414f => Some("AFS"),
+        0x0bd0_0bd0 => Some("Lustre"),
+        0x0102_1997 => Some("9P"),
+        0x4750_4653 => Some("GPFS"),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn publishes_once_maps_and_deletes() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(&directory.path().join("data")).unwrap();
+        let mut file = disk.temp_file().unwrap();
+        file.write_all(b"weights").unwrap();
+        disk.publish(file, "packs/aa/one").unwrap();
+        assert_eq!(&disk.map("packs/aa/one").unwrap()[..], b"weights");
+        assert_eq!(disk.size_bytes("packs/aa/one").unwrap(), Some(7));
+
+        let again = disk.temp_file().unwrap();
+        assert_eq!(disk.publish(again, "packs/aa/one").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let mapped = disk.map("packs/aa/one").unwrap();
+        disk.delete("packs/aa/one").unwrap();
+        disk.delete("packs/aa/one").unwrap();
+        assert_eq!(&mapped[..], b"weights", "a reader keeps what it has mapped");
+        assert_eq!(disk.size_bytes("packs/aa/one").unwrap(), None);
+    }
+
+    #[test]
+    fn start_removes_what_a_crash_left_in_staging() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let (_, path) = disk.temp_file().unwrap().keep().unwrap();
+        drop(disk);
+        Disk::open(directory.path()).unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn empty_blobs_and_free_space() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        disk.publish(disk.temp_file().unwrap(), "packs/aa/empty").unwrap();
+        assert!(disk.map("packs/aa/empty").unwrap().is_empty());
+        assert!(disk.free_bytes().unwrap() > 0);
+    }
+}

@@ -1,0 +1,53 @@
+"""nginx in front of a hub, with the site of deploy/nginx.conf: only addresses are changed, as a user would."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from . import wait
+from .hub import HOST, ROOT, free_port
+
+SITE = ROOT / "deploy/nginx.conf"
+
+
+def binary():
+    return shutil.which("nginx") or next((path for path in ("/usr/sbin/nginx", "/sbin/nginx") if Path(path).exists()), None)
+
+
+def configuration(directory, port, upstream_port):
+    """A whole nginx.conf that includes the site; everything nginx writes goes below `directory`."""
+    site, replaced = re.subn(r"127\.0\.0\.1:8080", f"{HOST}:{upstream_port}", SITE.read_text())
+    assert replaced >= 1, "the site names the upstream"
+    site, replaced = re.subn(r"listen 80;", f"listen {HOST}:{port};", site)
+    assert replaced == 1, "the site listens"
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "site.conf").write_text(site)
+    temporary = "".join(f"    {kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    file = directory / "nginx.conf"
+    file.write_text(
+        f"pid {directory}/pid;\nerror_log {directory}/error.log;\ndaemon off;\nworker_processes 1;\n"
+        f"events {{ worker_connections 1024; }}\nhttp {{\n    access_log off;\n{temporary}    include {directory}/site.conf;\n}}\n")
+    return file
+
+
+def check(file):
+    return subprocess.run([binary(), "-t", "-p", str(file.parent), "-c", str(file)], capture_output=True, text=True)
+
+
+@contextlib.contextmanager
+def in_front_of(hub, directory):
+    """While inside, `hub.url` and `hub.git_url` lead through nginx."""
+    assert binary(), "nginx is not installed"
+    port = free_port()
+    file = configuration(directory, port, hub.port)
+    process = subprocess.Popen([binary(), "-p", str(directory), "-c", str(file)], stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    try:
+        hub.proxy_port = port
+        wait.until(hub.is_ready, "nginx answers")
+        yield
+    finally:
+        hub.proxy_port = None
+        process.terminate()
+        process.wait(10)

@@ -1,0 +1,231 @@
+"""`kill -9` at every listed fault point and at random moments: afterwards fsck is clean and what was acknowledged is there."""
+
+import http.client
+import random
+import threading
+
+import pytest
+
+from harness import wait, wire
+from harness.load import Connection, History, Pusher
+
+REPO = "admin/crash"
+BIG = 100_000  # more than is held in a row: the pack becomes a file
+
+
+def push_once(hub, size=1000):
+    """One push whose outcome nobody may know."""
+    connection = Connection(hub.url, hub.admin_token)
+    history = History(random.random(), size)
+    old, new, pack = history.next()
+    try:
+        return connection.push(REPO, [(wire.ZERO, new, f"refs/heads/b{new[:8]}")], pack)
+    except (OSError, http.client.HTTPException):
+        return None
+
+
+def push_small(hub, _):
+    push_once(hub)
+
+
+def push_big(hub, _):
+    push_once(hub, BIG)
+
+
+def maintain(hub, _):
+    hub.run("maintain", "--now", check=False)
+
+
+def collect(hub, _):
+    """Every branch that a crash may leave, then a collection of what they held."""
+    connection = Connection(hub.url, hub.admin_token)
+    for name, oid in connection.refs(REPO).items():
+        if name.startswith("refs/heads/b"):
+            connection.push(REPO, [(oid, wire.ZERO, name)])
+    hub.run("gc", "--purge", REPO, check=False)
+
+
+def sweep(hub, _):
+    hub.run("debug", "clock", "+30d", check=False)
+    hub.run("maintain", "--now", check=False)
+    hub.run("debug", "clock", "+30d", check=False)
+    hub.run("maintain", "--now", check=False)
+
+
+def backup(hub, number):
+    hub.run("backup", hub.directory / f"backup-{number}", check=False)
+
+
+DRIVERS = {
+    "push.indexed": push_small, "push.staged": push_big, "push.pack-durable": push_big,
+    "apply.before-commit": push_small, "apply.after-commit": push_small,
+    "compact.pack-durable": maintain, "compact.applied": maintain, "manifest.written": maintain,
+    "gc.pack-durable": collect, "gc.applied": collect, "sweep.deleted": sweep,
+    "backup.database-copied": backup, "backup.packs-copied": backup,
+}
+
+
+def prepare(hub):
+    """A repository with packs in rows and in files, something to compact, something to collect."""
+    connection = Connection(hub.url, hub.admin_token)
+    expected = {}
+    for number, size in enumerate((1000, 2000, BIG, BIG, 1000, 500)):
+        history = History(number, size)
+        for _ in range(2):
+            old, new, pack = history.next()
+            result = connection.push(REPO, [(old, new, f"refs/heads/keep{number}")], pack)
+            assert result.ok, result
+            history.moved(new)
+            expected[f"refs/heads/keep{number}"] = new
+    for _ in range(3):
+        push_once(hub, BIG)
+    connection.close()
+    return expected
+
+
+def assert_nothing_lost(hub, git, tmp, expected):
+    connection = Connection(hub.url, hub.admin_token)
+    listed = connection.refs(REPO)
+    assert {name: listed.get(name) for name in expected} == expected
+    connection.close()
+    hub.fsck()
+
+
+def test_every_listed_point_has_a_driver(hub):
+    listed = [line.split()[0] for line in hub.run("debug", "faults").stdout.splitlines() if line.strip()]
+    assert set(listed) == set(DRIVERS), "a fault point that no test reaches, or a test of none"
+
+
+@pytest.mark.parametrize("point", DRIVERS)
+def test_killed_at(stopped_hub, git, tmp, long_run, point):
+    hub = stopped_hub(debug=True).start()
+    hub.repo(REPO)
+    for number in range(16 if long_run else 2):
+        expected = prepare_or_extend(hub, number)
+        hub.stop()
+        hub.start(may_die=True, GRANARY_FAULT=point)
+        DRIVERS[point](hub, number)
+        hub.wait_killed()
+        hub.fsck()  # offline, on what the crash left
+        hub.start()
+        assert_nothing_lost(hub, git, tmp, expected)
+        DRIVERS[point](hub, f"{number}-again")  # what was interrupted works now
+        assert_nothing_lost(hub, git, tmp, expected)
+    copy = git.clone(hub.git_url(REPO, hub.admin_token), tmp / "copy.git", "--mirror")
+    copy.fsck()
+    hub.stop()
+    assert_no_litter(hub)
+
+
+def prepare_or_extend(hub, number):
+    if number == 0:
+        return prepare(hub)
+    connection = Connection(hub.url, hub.admin_token)
+    for name, oid in connection.refs(REPO).items():
+        assert connection.push(REPO, [(oid, wire.ZERO, name)]).ok or name == "refs/heads/keep0"
+    expected = {}
+    for index, size in enumerate((1000, BIG, 700)):
+        old, new, pack = History(1000 * number + index, size).next()
+        assert connection.push(REPO, [(wire.ZERO, new, f"refs/heads/keep{number}-{index}")], pack).ok
+        expected[f"refs/heads/keep{number}-{index}"] = new
+    for _ in range(3):
+        push_once(hub, BIG)
+    connection.close()
+    return expected
+
+
+def assert_no_litter(hub):
+    """What a crash left is known by its rows, and gone once it is due."""
+    hub.start()
+    for _ in range(3):
+        hub.run("debug", "clock", "+30d")
+        hub.run("maintain", "--now")
+    connection = Connection(hub.url, hub.admin_token)
+    for name, oid in connection.refs(REPO).items():
+        connection.push(REPO, [(oid, wire.ZERO, name)])
+    hub.run("gc", "--purge", REPO)
+    hub.run("repo", "delete", REPO)
+    for _ in range(3):
+        hub.run("debug", "clock", "+30d")
+        hub.run("maintain", "--now")
+    left = [path for path in (hub.data / "packs").rglob("*") if path.is_file()]
+    assert not left, f"nothing names these packs any more: {left}"
+    assert not list((hub.data / "staging").iterdir())
+    hub.stop()
+
+
+def test_killed_at_random_moments(stopped_hub, git, tmp, long_run):
+    """Four repositories and a shared one under push while maintenance runs; killed anywhere."""
+    rounds = 200 if long_run else 20
+    hub = stopped_hub().start()
+    token = hub.admin_token
+    paths = [hub.repo(f"admin/r{number}") for number in range(4)]
+    histories = [History(number, size) for number, size in enumerate((300, 1000, 30_000, BIG))]
+    source = random.Random(rounds)
+    total = 0
+    for _ in range(rounds):
+        pushers = [Pusher(hub, path, token, 0, history=history) for path, history in zip(paths, histories)]
+        for pusher in pushers:
+            pusher.start()
+        maintenance = threading.Thread(target=lambda: hub.run("maintain", "--now", check=False))
+        maintenance.start()
+        target = total + source.randint(4, 40)
+        wait.until(lambda: total + sum(pusher.count for pusher in pushers) >= target or not any(p.is_alive() for p in pushers),
+                   "some pushes are acknowledged", every=0.001)
+        hub.kill()
+        for pusher in pushers:
+            pusher.join(30)
+            assert pusher.failure is None, pusher.failure
+        maintenance.join(30)
+        total += sum(pusher.count for pusher in pushers)
+        hub.start()
+        connection = Connection(hub.url, token)
+        for path, history, pusher in zip(paths, histories, pushers):
+            tip = connection.refs(path).get("refs/heads/main", wire.ZERO)
+            assert tip in (pusher.acknowledged, pusher.sent), f"{path}: {tip} is neither acknowledged nor under way"
+            if tip == pusher.sent:
+                history.moved(tip)
+        connection.close()
+        hub.fsck()
+    for number, path in enumerate(paths):
+        copy = git.clone(hub.git_url(path, token), tmp / f"copy{number}.git", "--mirror")
+        assert copy("rev-list", "--count", "main") == str(history_length(copy))
+        copy.fsck()
+    assert total >= rounds * 4
+    hub.stop()
+
+
+def history_length(copy):
+    return int(copy("log", "-1", "--format=%s", "main"))
+
+
+def test_killed_on_the_first_start(stopped_hub):
+    """A first start that dies half way can be repeated."""
+    for _ in range(5):
+        hub = stopped_hub()
+        hub.start(ready=False)
+        wait.until(lambda: (hub.data / "granary.db").exists(), "the database is being made", every=0.001)
+        hub.kill()
+        hub.start()
+        token = hub.admin_token
+        assert wire.http(f"{hub.url}/admin/none/info/refs?service=git-upload-pack", token=token).status == 404
+        hub.stop()
+
+
+def test_a_restart_in_the_middle_of_traffic_loses_nothing(fresh_hub, git, tmp):
+    """SIGTERM drains: whatever was acknowledged stays, whatever was begun is answered."""
+    hub = fresh_hub()
+    path, token = hub.repo("admin/drained"), hub.admin_token
+    pushers = [Pusher(hub, path, token, number, ref=f"refs/heads/p{number}", size=20_000) for number in range(4)]
+    for pusher in pushers:
+        pusher.start()
+    wait.until(lambda: all(pusher.count > 3 for pusher in pushers), "pushes are acknowledged")
+    hub.stop()
+    for pusher in pushers:
+        pusher.stop()
+        assert pusher.failure is None or "503" in pusher.failure.error, pusher.failure
+    hub.start()
+    refs = Connection(hub.url, token).refs(path)
+    for number, pusher in enumerate(pushers):
+        assert refs[f"refs/heads/p{number}"] in (pusher.acknowledged, pusher.sent)
+    hub.fsck()
