@@ -199,7 +199,7 @@ def test_unknown_entry_kinds(hub, victim, kind):
     victim.refused("1" * 40, pack(entry(kind, b"x")))
 
 
-@pytest.mark.parametrize("claimed", [0, 5, 9, 1 << 20, 1 << 62])
+@pytest.mark.parametrize("claimed", [0, 5, 8, 10, 1 << 20, 1 << 62])
 def test_wrong_inflated_size(hub, victim, claimed):
     tip_tree = tree(("100644", "file", BLOB_ID))
     tip, tip_entry = head_of(oid("tree", tip_tree))
@@ -243,7 +243,7 @@ def test_delta_bomb(hub, victim):
         entries.append(ofs_delta(len(entries[-1]), delta(size, result, *operations)))
         size = result
     before = rss(hub)
-    victim.refused("1" * 40, pack(*entries), "limit", "large", "big", "size", "exceed")
+    victim.refused("1" * 40, pack(*entries), "more than the")
     assert rss(hub) - before < 256 << 20
 
 
@@ -467,6 +467,7 @@ def test_request_limits(fresh_hub):
 
 def test_token_revoked_in_mid_push(hub, victim):
     """Authorized at the first byte, revoked before the last: nothing moves."""
+    hub.expect_log("revoked while the push was running")
     hub.user("mallory")
     path = hub.repo(f"mallory/r{next(hub.names)}")
     token = hub.token("mallory")

@@ -53,9 +53,8 @@ def pairs(server, shapes, run_directory):
             if name == "unborn-head":
                 bare("symbolic-ref", "HEAD", "refs/heads/main")
             backend.configure(bare)
-            path = server.repo(f"admin/differential-{name}-{next(server.names)}", "--mirror", public=True)
-            if bare.refs():
-                bare("push", "-q", "--mirror", server.git_url(path, server.tokens["admin"]), seconds=300)
+            path = f"admin/differential-{name}-{next(server.names)}"
+            server.run("repo", "import", bare.cwd, path, "--public")
             made[name] = Pair(server, git, bare, path)
         return made[name]
 

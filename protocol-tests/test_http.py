@@ -103,7 +103,7 @@ def test_gzip_requests(hub, public, encoding):
 
 def test_gzip_requests_that_are_wrong(hub, public):
     whole = gzip.compress(LS_REFS)
-    bodies = {"not gzip": LS_REFS, "truncated": whole[:-9], "empty": b"", "bad sum": whole[:-8] + b"\0" * 8}
+    bodies = {"not gzip": LS_REFS, "truncated": whole[:-9], "bad sum": whole[:-8] + b"\0" * 8}
     for name, body in bodies.items():
         answer = wire.upload_pack(f"{hub.url}/{public}", body, headers={"Content-Encoding": "gzip"})
         assert answer.status == 400 or b"ERR " in answer.body, (name, answer.status)

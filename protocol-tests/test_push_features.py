@@ -37,7 +37,7 @@ def test_several_refs_at_once(hub, any_git, tmp, repo, alice):
 def test_delete(hub, any_git, pushed, alice):
     path, work = pushed
     work("push", "-q", "origin", "main:gone", "main:refs/tags/t")
-    work("push", "-q", "origin", ":gone", "--delete", "refs/tags/t")
+    work("push", "-q", "origin", ":gone", ":refs/tags/t")
     assert set(refs(hub, any_git, path, alice)) == {"HEAD", "refs/heads/main"}
     missing = work.run("push", "origin", ":refs/heads/never", check=False)
     assert "never" in text(missing.stderr)
@@ -119,8 +119,8 @@ def test_push_options_are_recorded(hub, any_git, pushed):
     path, work = pushed
     work("push", "-q", "-o", "ci.skip", "-o", "unknown=kept as it is", "origin", "main:with-options")
     with sqlite3.connect(f"file:{hub.data}/granary.db?mode=ro", uri=True) as rows:
-        messages = [str(row[0]) for row in rows.execute("select message from ref_log order by rowid desc limit 50")]
-    assert any("ci.skip" in message and "unknown=kept as it is" in message for message in messages), messages
+        messages = [row[0] for row in rows.execute("select message from ref_log where name = 'refs/heads/with-options'")]
+    assert any(message.split("\n")[-2:] == ["ci.skip", "unknown=kept as it is"] for message in messages), messages
 
 
 def test_hostile_push_options(hub, pushed, alice):
@@ -200,14 +200,14 @@ def test_reserved_refs(hub, any_git, pushed, alice):
 
 def test_any_other_ref_under_refs(hub, any_git, pushed, alice):
     path, work = pushed
-    work("push", "-q", "origin", "main:refs/notes/commits", "main:refs/custom/deep/er", "main:refs/stash")
-    assert {"refs/notes/commits", "refs/custom/deep/er", "refs/stash"} <= set(refs(hub, any_git, path, alice))
+    work("push", "-q", "origin", "main:refs/notes/commits", "main:refs/custom/deep/er")
+    assert {"refs/notes/commits", "refs/custom/deep/er"} <= set(refs(hub, any_git, path, alice))
 
 
 @pytest.mark.parametrize("name", [
     "refs/heads/a..b", "refs/heads/.hidden", "refs/heads/x.lock", "refs/heads/sp ace", "refs/heads/a~1", "refs/heads/^", "refs/heads/a:b",
     "refs/heads/a//b", "refs/heads/", "refs/heads/a.", "refs/heads/@{x", "refs/heads/q?", "refs/heads/s*", "refs/heads/br[",
-    "refs/heads/back\\slash", "refs/heads/\x7f", "refs/heads/\x01", "refs", "main", "HEAD", "heads/main", "../refs/heads/x",
+    "refs/heads/back\\slash", "refs/heads/\x7f", "refs/heads/\x01", "refs", "refs/stash", "main", "HEAD", "heads/main", "../refs/heads/x",
     "refs/heads/a/../b"])
 def test_ref_names_that_git_refuses(hub, git, pushed, alice, name):
     path, work = pushed
@@ -315,3 +315,15 @@ def test_followed_by_maintenance_nothing_is_lost(hub, any_git, tmp, repo, alice)
     work("push", "-q", url, "main")
     copy("pull", "-q")
     copy.fsck()
+
+
+def test_100k_refs_in_one_push(hub, git, alice, repo):
+    """By hand: a real git spends minutes on its own side of this."""
+    path = repo()
+    tip, pack = packs.single_commit()
+    names = [f"refs/tags/r/{number:06d}" for number in range(99_999)]
+    assert push(hub, path, alice, [(wire.ZERO, tip, name) for name in ("refs/heads/main", *names)], pack).ok
+    listed = refs(hub, git, path, alice)
+    assert len(listed) == 100_001
+    assert push(hub, path, alice, [(tip, wire.ZERO, name) for name in names]).ok
+    assert set(refs(hub, git, path, alice)) == {"HEAD", "refs/heads/main"}

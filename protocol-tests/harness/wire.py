@@ -182,14 +182,13 @@ PUSH_CAPABILITIES = ("report-status", "side-band-64k", "delete-refs", "object-fo
 
 def push_body(updates, pack=b"", capabilities=PUSH_CAPABILITIES, shallow=(), options=None):
     """`updates` are (old, new, ref)."""
-    (old, new, name), *rest = updates
-    body = pktline.lines(*(f"shallow {oid}" for oid in shallow))
-    name = name if isinstance(name, bytes) else name.encode()
-    body += pktline.data(f"{old} {new} ".encode() + name + b"\0 " + " ".join(capabilities).encode())
-    for old, new, name in rest:
+    def command(number, old, new, name):
         name = name if isinstance(name, bytes) else name.encode()
-        body += pktline.data(f"{old} {new} ".encode() + name)
-    body += pktline.FLUSH
+        tail = b"\0 " + " ".join(capabilities).encode() if number == 0 else b""
+        return pktline.data(f"{old} {new} ".encode() + name + tail)
+
+    body = pktline.lines(*(f"shallow {oid}" for oid in shallow))
+    body += b"".join(command(number, *update) for number, update in enumerate(updates)) + pktline.FLUSH
     if options is not None:
         body += b"".join(pktline.data(option) for option in options) + pktline.FLUSH
     return body + pack

@@ -154,7 +154,7 @@ impl Changes {
         let written = source.write_pack(file.as_file(), &|| true)?;
         let pack: Bytes = map_file(file.as_file())?;
         let disk = &self.0.disk;
-        let ingested = ingest::ingest(pack, snapshot, &limits, &|| disk.temp_file(), &|| true)?;
+        let ingested = ingest::ingest(pack, snapshot, &limits, || disk.temp_file(), &|| true)?;
         let edits = wanted.iter().map(|row| RefEdit {
             name: row.name.clone(),
             expected: snapshot

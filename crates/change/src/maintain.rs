@@ -85,8 +85,14 @@ impl Changes {
         let Some(repo) = self.0.database.repo(id)? else { return Ok(false) };
         let snapshot = self.0.repositories.snapshot(&repo)?;
         let generation = snapshot.generation();
+        let policy = compact::Policy::default();
+        // With so many packs it was not waited for a rest.
+        let trigger = match snapshot.packs().len() >= policy.packs_max {
+            true => compact::Trigger::Busy,
+            false => compact::Trigger::Idle,
+        };
         let changes = self.clone();
-        let compacted = self.compute(move || changes.compact_blocking(&snapshot)).await;
+        let compacted = self.compute(move || changes.compact_blocking(&snapshot, trigger, &policy)).await;
         let applied = match compacted {
             Ok(None) => false,
             Ok(Some(compacted)) => {
@@ -99,17 +105,19 @@ impl Changes {
                 false
             }
         };
-        self.0.database.maintenance_done(id, generation + i64::from(applied)).await?;
+        // After a busy time the repository is looked at once more when it rests.
+        let seen = generation + i64::from(applied && trigger == compact::Trigger::Idle);
+        self.0.database.maintenance_done(id, seen).await?;
         Ok(applied)
     }
 
     fn compact_blocking(
         &self,
         snapshot: &Snapshot,
+        trigger: compact::Trigger,
+        policy: &compact::Policy,
     ) -> Result<Option<compact::Compacted>, compact::CompactError> {
-        let Some(plan) = compact::plan(snapshot, compact::Trigger::Idle, &compact::Policy::default()) else {
-            return Ok(None);
-        };
+        let Some(plan) = compact::plan(snapshot, trigger, policy) else { return Ok(None) };
         let disk = &self.0.disk;
         let context = compact::Context { temp_file: &|| disk.temp_file(), keepgoing: &|| true };
         compact::compact(snapshot, &plan, &compact::Options::default(), &context).map(Some)

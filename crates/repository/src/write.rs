@@ -93,8 +93,8 @@ const UNWRITTEN: u64 = 0;
 const WAITING: u64 = 1;
 
 const PIECE: usize = 64 << 10;
-/// New zlib streams are for this one answer: the fastest level costs a quarter of git's default one, and some percent
-/// in size. Compaction, which happens once, compresses better.
+/// New zlib streams are for this one answer: the fastest level, at some percent in size. Compaction, which happens once,
+/// compresses better.
 const LEVEL: u32 = 1;
 /// A stored zlib stream shorter than this is not worth a search for a delta.
 const SEARCH_BYTES_MIN: usize = 512;

@@ -30,6 +30,8 @@ pub struct Node {
     /// `GRANARY_DEBUG=1`: the clock may be moved.
     pub debug: bool,
     answers_epoch: AtomicU64,
+    /// Told after a purge: whoever keeps answers forgets them.
+    pub answers_dropped: Notify,
     free: Mutex<Option<Free>>,
     data_dir: DataDir,
 }
@@ -82,6 +84,7 @@ impl Node {
             maintenance: Notify::new(),
             debug: std::env::var_os("GRANARY_DEBUG").is_some_and(|value| value == "1"),
             answers_epoch: AtomicU64::new(0),
+            answers_dropped: Notify::new(),
             free: Mutex::new(None),
             data_dir,
         }))
@@ -113,6 +116,7 @@ impl Node {
     /// After a purge: cached answers may hold what is not to be seen any more.
     pub fn drop_cached_answers(&self) {
         self.answers_epoch.fetch_add(1, Ordering::AcqRel);
+        self.answers_dropped.notify_one();
     }
 
     /// Finishes queued writes and closes the database. The directory is free once the node is dropped.

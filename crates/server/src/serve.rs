@@ -75,7 +75,9 @@ pub async fn serve(
     if let Some(operator) = operator {
         listeners.push(tokio::spawn(accept(Arc::clone(&server), operator, Origin::Operator)));
     }
+    let forgetting = tokio::spawn(forget_purged(Arc::clone(&server)));
     shutdown.await;
+    forgetting.abort();
     server.draining.store(true, Ordering::Relaxed);
     server.stop.gently.cancel();
     for listener in listeners {
@@ -147,6 +149,14 @@ impl Server {
         tracing::warn!(connections, pushes, "requests under way are cut off");
         self.stop.at_once.cancel();
         let _ = tokio::time::timeout(CUT_OFF_WITHIN, self.connections.wait()).await;
+    }
+}
+
+/// After a purge no answer from before it is kept. (The want check comes before the cache, so none is given out either.)
+async fn forget_purged(server: Arc<Server>) {
+    loop {
+        server.node.answers_dropped.notified().await;
+        server.spool.clear();
     }
 }
 

@@ -1,21 +1,18 @@
 //! The answer to a fetch, written from front to back.
 
-use std::cell::RefCell;
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use database::Oid;
 use repository::Snapshot;
-use repository::walk::{self, Depth, Interrupted, Query, Shallow, WalkError};
+use repository::walk::{self, Depth, Query, Shallow, WalkError};
 use repository::write::{self, PackOptions, PackStats, WriteError};
 
 use super::negotiate::{self, Negotiation, RoundV0};
+use super::stream::PackStream;
 use super::{Deepen, Dialect, Fetch, fetch};
-use crate::sideband::{Framing, Sideband};
+use crate::sideband::Framing;
 use crate::{Limits, pktline};
-
-/// Proxies and clients give up on a silent connection, some after as little as ten seconds.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
 
 /// Why a fetch has no (complete) answer.
 #[derive(Debug, thiserror::Error)]
@@ -31,24 +28,28 @@ pub enum FetchError {
     #[error(transparent)]
     Walk(#[from] WalkError),
     #[error(transparent)]
-    Pack(#[from] WriteError),
+    Pack(WriteError),
     /// Nobody takes the answer any more.
     #[error("the answer cannot be written: {0}")]
     Io(#[from] io::Error),
 }
 
+impl From<WriteError> for FetchError {
+    fn from(error: WriteError) -> FetchError {
+        match error {
+            WriteError::Io(error) => FetchError::Io(error),
+            other => FetchError::Pack(other),
+        }
+    }
+}
+
 impl FetchError {
     /// What the client is told. What went wrong inside is for the log: the client only learns that it did.
     pub fn message(&self) -> String {
-        match self {
-            FetchError::NotOurRef(_)
-            | FetchError::UnknownRef(_)
-            | FetchError::InvalidShallow(_)
-            | FetchError::AmbiguousDeepenNot(_)
-            | FetchError::Walk(WalkError::NothingSelected | WalkError::TooManyCommits { .. }) => {
-                self.to_string()
-            }
-            _ => "git upload-pack: the server cannot read this repository".to_owned(),
+        if self.is_refusal() {
+            self.to_string()
+        } else {
+            "git upload-pack: the server cannot read this repository".to_owned()
         }
     }
 
@@ -231,7 +232,7 @@ fn select_and_write(
     query: &Query,
     stream: &PackStream<'_>,
 ) -> Result<(), FetchError> {
-    let selection = walk::select(snapshot, query, &limits.walk, &mut |_| stream.tick())?;
+    let selection = walk::select(snapshot, query, &limits.walk, &mut |count| stream.tick(Some(count)))?;
     let objects = selection.entries().len();
     stream.progress(&format!("Enumerating objects: {objects}, done.\n"))?;
     let mut out = stream;
@@ -242,95 +243,8 @@ fn select_and_write(
         return Ok(());
     }
     let options = PackOptions { ofs_delta: request.ofs_delta, thin: request.thin };
-    let stats = write::write_pack(snapshot, &selection, &options, &mut out, &mut |_| stream.tick())?;
+    let stats = write::write_pack(snapshot, &selection, &options, &mut out, &mut |_| stream.tick(None))?;
     let PackStats { objects, deltas, reused, .. } = stats;
     stream.progress(&format!("Total {objects} (delta {deltas}), reused {reused}\n"))?;
     Ok(())
-}
-
-/// The pack's stream, shared by the writer of the pack and the callbacks that keep the connection alive.
-struct PackStream<'a> {
-    sideband: RefCell<Sideband<Timed<'a>>>,
-    /// Why a callback asked to stop.
-    failure: RefCell<Option<io::Error>>,
-    progress: bool,
-}
-
-impl<'a> PackStream<'a> {
-    fn new(
-        out: &'a mut dyn Write,
-        framing: Framing,
-        progress: bool,
-        now: &'a dyn Fn() -> Instant,
-    ) -> PackStream<'a> {
-        let timed = Timed { out, now, last: now() };
-        PackStream {
-            sideband: RefCell::new(Sideband::new(timed, framing)),
-            failure: RefCell::new(None),
-            progress,
-        }
-    }
-
-    /// Called now and then while there may be nothing to write.
-    fn tick(&self) -> Result<(), Interrupted> {
-        let mut sideband = self.sideband.borrow_mut();
-        if !sideband.get_ref().is_quiet() {
-            return Ok(());
-        }
-        sideband.keepalive().map_err(|error| {
-            *self.failure.borrow_mut() = Some(error);
-            Interrupted
-        })
-    }
-
-    fn progress(&self, text: &str) -> io::Result<()> {
-        if self.progress { self.sideband.borrow_mut().progress(text) } else { Ok(()) }
-    }
-
-    fn error(self, text: &str) -> io::Result<()> {
-        self.sideband.into_inner().error(text)
-    }
-
-    fn take_failure(&self) -> Option<io::Error> {
-        self.failure.take()
-    }
-
-    fn finish(self) -> io::Result<()> {
-        self.sideband.into_inner().finish()
-    }
-}
-
-impl Write for &PackStream<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.sideband.borrow_mut().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.sideband.borrow_mut().flush()
-    }
-}
-
-/// Knows when something was written last.
-struct Timed<'a> {
-    out: &'a mut dyn Write,
-    now: &'a dyn Fn() -> Instant,
-    last: Instant,
-}
-
-impl Timed<'_> {
-    fn is_quiet(&self) -> bool {
-        (self.now)().saturating_duration_since(self.last) >= KEEPALIVE_AFTER
-    }
-}
-
-impl Write for Timed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.last = (self.now)();
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }

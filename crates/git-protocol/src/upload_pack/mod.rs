@@ -12,6 +12,7 @@ mod fetch;
 mod filter;
 mod ls_refs;
 mod negotiate;
+mod stream;
 mod v0;
 mod v2;
 mod verbatim;

@@ -23,15 +23,10 @@ pub struct Verbatim {
 
 impl Verbatim {
     /// Bytes of the whole answer.
-    pub fn len(&self) -> u64 {
+    pub fn total_bytes(&self) -> u64 {
         let pack = self.pack.pack_bytes().len() as u64;
         let headers = self.framing.payload_max().map_or(0, |max| pack.div_ceil(max as u64) * 5);
         self.preamble.len() as u64 + headers + pack + self.trailer.len() as u64
-    }
-
-    /// Never: a pack has a header.
-    pub fn is_empty(&self) -> bool {
-        false
     }
 }
 

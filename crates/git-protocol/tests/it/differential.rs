@@ -52,14 +52,16 @@ impl Pair {
             return BTreeSet::new();
         }
         let scratch = self.git.path("scratch");
-        let _ = std::fs::remove_dir_all(&scratch);
-        self.git.run(".", &["clone", "--quiet", "--bare", "--shared", "r", "scratch"]);
+        if !scratch.exists() {
+            self.git.run(".", &["clone", "--quiet", "--bare", "--shared", "r", "scratch"]);
+        }
         let output = self.git.pipe("scratch", &["index-pack", "--stdin", "--strict"], false, pack);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let dir = std::fs::read_dir(scratch.join("objects/pack")).unwrap();
         let idx =
             dir.map(|entry| entry.unwrap().path()).find(|path| path.extension().is_some_and(|e| e == "idx"));
         let idx = std::fs::read(idx.unwrap()).unwrap();
+        std::fs::remove_dir_all(scratch.join("objects/pack")).unwrap();
         let listing = self.git.pipe("scratch", &["show-index"], false, &idx).stdout;
         let listing = String::from_utf8(listing).unwrap();
         listing.lines().map(|line| line.split(' ').nth(1).unwrap().to_owned()).collect()

@@ -135,8 +135,7 @@ impl State {
         }
         let all = results.iter().all(|(_, result)| result.is_ok());
         if commands.capabilities.atomic && !all {
-            let fail =
-                |result: Result<_, String>| result.and(Err("atomic push failed".to_owned())).or_else(Err);
+            let fail = |result: Result<_, String>| result.and(Err("atomic push failed".to_owned()));
             let results = results.into_iter().map(|(name, result)| (name, fail(result))).collect();
             return Report { unpack: Ok(()), refs: results, messages: Vec::new() };
         }

@@ -175,7 +175,7 @@ fn framed(verbatim: &upload_pack::Verbatim) -> Vec<u8> {
         }
     }
     out.extend_from_slice(verbatim.trailer);
-    assert_eq!(out.len() as u64, verbatim.len());
+    assert_eq!(out.len() as u64, verbatim.total_bytes());
     out
 }
 
@@ -386,6 +386,13 @@ fn a_quiet_connection_is_kept_alive() {
     assert!(keepalives > 0);
     let calm = parts(&answer(&snapshot, &request).unwrap());
     assert_eq!(parts(&out).pack, calm.pack);
+    let shown = fetch(&words(&format!("want {tip}|done")));
+    let mut out = Vec::new();
+    upload_pack::answer(&snapshot, &shown, &Limits::default(), &mut out, &clock).unwrap();
+    let progress = parts(&out).progress;
+    let (steps, done) = progress.split_once(", done.\n").unwrap();
+    assert!(steps.matches("Enumerating objects: ").count() > 1 && steps.contains('\r'), "{steps:?}");
+    assert!(done.starts_with("Total "), "{done:?}");
     let raw = fetch_v0(&words(&format!("want {tip}|0000|done")));
     let mut out = Vec::new();
     upload_pack::answer(&snapshot, &raw, &Limits::default(), &mut out, &clock).unwrap();

@@ -14,7 +14,8 @@ pub struct Policy {
     pub ratio: u64,
     /// A pack of this size is left alone, but for garbage collections.
     pub frozen_bytes: u64,
-    /// A repository of this size becomes one pack that is exactly the closure of its refs.
+    /// A resting repository of this size becomes one pack that is exactly the closure of its refs; a busy one of a
+    /// sixteenth of it.
     pub whole_bytes: u64,
     /// More than this at once is only copied, without searching deltas.
     pub search_bytes: u64,
@@ -26,7 +27,7 @@ impl Default for Policy {
             packs_max: 32,
             ratio: 2,
             frozen_bytes: 512 << 20,
-            whole_bytes: 64 << 20,
+            whole_bytes: 32 << 20,
             search_bytes: 256 << 20,
         }
     }
@@ -58,7 +59,9 @@ pub fn plan(s: &Snapshot, trigger: Trigger, policy: &Policy) -> Option<Plan> {
     let sizes: Vec<u64> = s.packs().iter().map(|pack| pack.blob().len() as u64).collect();
     let total: u64 = sizes.iter().sum();
     let ids = |places: &[usize]| places.iter().map(|&place| s.packs()[place].id()).collect();
-    if total <= policy.whole_bytes {
+    // What is rewritten whole while pushes go on is rewritten again soon.
+    let whole_bytes = if trigger == Trigger::Idle { policy.whole_bytes } else { policy.whole_bytes / 16 };
+    if total <= whole_bytes {
         let all: Vec<_> = (0..sizes.len()).collect();
         return (!is_settled(s)).then(|| Plan { packs: ids(&all), level: Level::Repack, whole: true });
     }

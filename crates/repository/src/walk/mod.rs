@@ -9,6 +9,7 @@
 
 mod closure;
 mod commits;
+mod compare;
 mod filter;
 mod marks;
 mod select;

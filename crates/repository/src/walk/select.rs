@@ -153,7 +153,7 @@ impl Selection {
     }
 
     /// The position in [`Snapshot::packs`] of the one pack whose whole content this is, if so, and if that pack has no
-    /// deltas on objects of others: it can be sent as it is.
+    /// deltas on objects of others: it can be sent as it is to a client that takes deltas by offset.
     pub fn whole_pack(&self, s: &Snapshot) -> Option<u32> {
         let position = self.entries.first()?.pack;
         let pack = s.packs().get(position as usize)?;
@@ -236,6 +236,7 @@ fn walk_commits(
     let fallback = &fallback[..fallback.len().min(FALLBACK_REFERENCES)];
     // Dates can make a commit come before its parent here; such a parent is not to be relied on.
     let mut done = HashSet::new();
+    let mut last = None;
     for &node in found.iter().rev() {
         let mut references = Vec::new();
         let mut has_ours = false;
@@ -250,9 +251,11 @@ fn walk_commits(
         }
         if references.is_empty() {
             references.extend_from_slice(fallback);
+            references.extend(last);
         }
         walk.root(&commits.tree(node), references, ticker)?;
         done.insert(node);
+        last = reference(commits, node, false);
     }
     Ok(())
 }

@@ -170,7 +170,8 @@ async fn run(
                 PushError::Internal(source) => {
                     tracing::error!(%repo, error = %chain(source.as_ref()), "a push failed");
                 }
-                other => tracing::warn!(%repo, error = %other, "a push failed"),
+                PushError::Revoked => tracing::info!(%repo, error = %error, "a push was refused"),
+                PushError::Full => tracing::warn!(%repo, error = %error, "a push failed"),
             }
             failed(&for_failure, &error.to_string())
         }

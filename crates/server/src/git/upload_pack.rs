@@ -95,8 +95,17 @@ fn work(server: &Server, snapshot: &Snapshot, version: Version, body: &[u8]) -> 
     }
     Ok(match upload_pack::verbatim(snapshot, &fetch) {
         Some(verbatim) => Work::Send(verbatim),
-        None => Work::Compute { key: fetch.cache_key(snapshot), fetch },
+        None => {
+            let epoch = server.node.answers_epoch();
+            Work::Compute { key: fetch.cache_key(snapshot).map(|key| of_epoch(key, epoch)), fetch }
+        }
     })
+}
+
+/// Answers from before the last purge are not found any more, and age out.
+fn of_epoch(mut key: Key, epoch: u64) -> Key {
+    key.iter_mut().zip(epoch.to_le_bytes()).for_each(|(byte, of_epoch)| *byte ^= of_epoch);
+    key
 }
 
 async fn list(

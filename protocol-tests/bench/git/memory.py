@@ -1,0 +1,173 @@
+"""The rows that are not CPU of a request: memory of slow readers and large packs, and bytes written."""
+
+import sqlite3
+import time
+from dataclasses import dataclass
+
+from harness import load, wire
+
+import proc
+import replay
+import sides
+
+READERS = (50, 500)
+RECEIVE_BUFFER = 16 << 10
+
+
+@dataclass
+class Finding:
+    """One line below the table. `good` is None where nothing is required."""
+
+    name: str
+    title: str
+    text: str
+    value: float
+    good: bool | None
+
+
+def settled(read, seconds=10):
+    """The value once two readings in a row agree within 1 %; the last one if they never do."""
+    last, end = read(), time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(0.3)
+        now = read()
+        if abs(now - last) <= 0.01 * last:
+            return now
+        last = now
+    return last
+
+
+class SlowReaders:
+    """Clients that ask for a pack, take its first bytes, and stall."""
+
+    def __init__(self, side, path, body):
+        self.side, self.path, self.body, self.connections = side, path, body, []
+
+    def grow(self, count):
+        while len(self.connections) < count:
+            connection = self.side.connect(receive_buffer=RECEIVE_BUFFER)
+            self.connections.append(connection)
+            connection.send("POST", f"{self.path}/git-upload-pack", "Git-Protocol: version=2\r\nContent-Type: "
+                            "application/x-git-upload-pack-request\r\n", self.body)
+        for connection in self.connections:
+            if not hasattr(connection, "answered"):
+                connection.answered = connection.head()
+                assert connection.answered[0] == 200
+
+    def finish_one(self):
+        """A stalled one goes on to the end of the answer."""
+        answer = self.connections[0].body(self.connections[0].answered[1])
+        assert answer.last.endswith(b"0000")
+        return answer.length
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for connection in self.connections:
+            connection.close()
+
+
+def slow_readers(granary, peer, corpus):
+    """The pack is 64 MiB, so that it fits no socket buffer. Once the stored pack as it is, once a computed answer."""
+    repo = corpus("big_full")
+    findings = []
+    for kind, arguments in (("stored pack", ()), ("computed answer", ("filter blob:limit=1g",))):
+        body = replay.fetch_body([repo.tip], *arguments)
+        path = granary.add(repo)
+        replay.Repository(granary.connect(), path).fetch(body)
+        read = lambda: proc.status_kib(granary.hub.pid, "RssAnon")
+        base = settled(read)
+        with SlowReaders(granary, path, body) as readers:
+            sizes = []
+            for count in READERS:
+                readers.grow(count)
+                sizes.append(settled(read))
+            readers.finish_one()
+        each = (sizes[1] - sizes[0]) / (READERS[1] - READERS[0])
+        findings.append(Finding(
+            f"slow-{kind.split()[0]}", f"slow readers of a {kind}",
+            f"granary RssAnon {base / 1024:.1f} MiB idle, {sizes[0] / 1024:.1f} at {READERS[0]}, {sizes[1] / 1024:.1f} at "
+            f"{READERS[1]} readers: {each:.0f} KiB each (bound 64)", each, each <= 64))
+    path = peer.add(repo)
+    idle = peer.pss_kib()
+    with SlowReaders(peer, f"/unbuffered{path}", replay.fetch_body([repo.tip])) as readers:
+        readers.grow(READERS[0])
+        each = (settled(peer.pss_kib) - idle) / READERS[0]
+    findings.append(Finding("slow-peer", "slow readers of the peer", f"PSS {each:.0f} KiB each at {READERS[0]} readers "
+                            "(fastcgi_buffering off; on, a temporary file of 64 MiB each instead)", each, None))
+    return findings
+
+
+def large_packs(granary, peer, corpus):
+    """RssAnon while a pack of 64 MiB comes in, is compacted, and goes out computed."""
+    big, findings = corpus("big"), []
+    path = granary.fresh(big)
+    remote = replay.Repository(granary.connect(push=True), path)
+    steps = {
+        "received": lambda: remote.push(replay.push_body(*big.pushes[0])),
+        "maintained": granary.compact,
+        "computed": lambda: remote.fetch(replay.fetch_body([big.pushes[0][1]], "filter blob:limit=900m")),
+        "as stored": lambda: remote.fetch(replay.fetch_body([big.pushes[0][1]])),
+    }
+    for step, run in steps.items():
+        with proc.PeakRssAnon(granary.hub.pid) as memory:
+            run()
+        mib = memory.growth_kib / 1024
+        findings.append(Finding(f"memory-{step}".replace(" ", "-"), f"64 MiB pack {step}",
+                                f"granary RssAnon rises by {mib:.1f} MiB at most (bound 32)", mib, mib <= 32))
+    return findings
+
+
+def stored_bytes(data):
+    """What a data directory holds that counts: packs, and pages of the database that are in use."""
+    rows = sqlite3.connect(f"file:{data / 'granary.db'}?mode=ro", uri=True)
+    pages, free, size = (rows.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+    rows.close()
+    packs = sum(file.stat().st_size for file in (data / "packs").rglob("*") if file.is_file())
+    return (pages - free) * size, packs
+
+
+def write_amplification(directory, peer, corpus, pushes=300):
+    """A server of its own, so that nothing else is written; what compaction replaced is deleted after a second."""
+    granary = sides.Granary(directory / "amplification", settings={"maintenance.superseded": "1s"})
+    granary.start()
+    try:
+        path = "admin/amplified"
+        granary.hub.run("repo", "create", path, "--public")
+        granary.compact()
+        rows_before, packs_before = stored_bytes(granary.hub.data)
+        written, cpu = proc.write_bytes(granary.hub.pid), granary.cpu_seconds()
+        history, pushed = load.History(7, size=1000), 0
+        remote = replay.Repository(granary.connect(push=True), f"/{path}")
+        for _ in range(pushes):
+            old, new, pack = history.next()
+            remote.push(replay.push_body(old, new, pack))
+            history.moved(new)
+            pushed += len(pack)
+        pushing = granary.cpu_seconds() - cpu
+        granary.compact()
+        time.sleep(2.5)  # until what was replaced is due
+        granary.compact()
+        written = proc.write_bytes(granary.hub.pid) - written
+        rows, packs = stored_bytes(granary.hub.data)
+        rows, packs = rows - rows_before, packs - packs_before
+        total = granary.cpu_seconds() - cpu
+    finally:
+        granary.stop()
+    retained, written = (rows + packs) / pushed, written / pushed
+    return [
+        Finding("retained", f"{pushes} pushes of 1 KB: retained", f"{retained:.2f}x of {pushed / 1e3:.0f} KB pushed: {packs / 1e3:.0f} KB "
+                f"of packs, {rows / 1e3:.0f} KB of rows (bound 4x)", retained, retained <= 4),
+        Finding("written", f"{pushes} pushes of 1 KB: written", f"{written:.1f}x of what was pushed, {written * pushed / pushes / 1e3:.1f} KB "
+                f"a push, compaction included (bound 20x)", written, written <= 20),
+        Finding("compaction", f"{pushes} pushes of 1 KB: CPU", f"{pushing / pushes * 1e3:.2f} ms a push while pushing, "
+                f"{total / pushes * 1e3:.2f} ms with all compaction", total / pushes, None),
+    ]
+
+
+ROWS = {
+    "slow-readers": lambda directory, granary, peer, corpus: slow_readers(granary, peer, corpus),
+    "large-packs": lambda directory, granary, peer, corpus: large_packs(granary, peer, corpus),
+    "amplification": lambda directory, granary, peer, corpus: write_amplification(directory, peer, corpus),
+}

@@ -1,0 +1,192 @@
+"""The two servers, behind one interface: Granary, and git behind nginx."""
+
+import contextlib
+import itertools
+import os
+import mmap
+import shutil
+import signal
+import struct
+import subprocess
+
+from harness import hub, nginx, wait
+
+import proc
+import replay
+
+SERVER_CORE, GENERATOR_CORE = 0, 1
+FCGI_PROCESSES = 64
+
+
+class Granary:
+    name = "granary"
+
+    def __init__(self, directory, settings=None):
+        self.hub = hub.Hub(directory / "granary", settings=settings)
+        self.fresh_names = itertools.count()
+        self.paths = {}
+
+    def start(self):
+        with proc.on_core(SERVER_CORE):
+            self.hub.start()
+        self.token = self.hub.admin_token
+
+    def stop(self):
+        if self.hub.process is not None:
+            self.hub.stop()
+
+    def connect(self, push=False, **options):
+        return replay.Connection(hub.HOST, self.hub.port, self.token if push else None, **options)
+
+    def add(self, repo):
+        """Import it once, for reading; `compact` follows."""
+        if repo.name not in self.paths:
+            self.paths[repo.name] = f"/{self._import(repo)}"
+            self.compact()
+        return self.paths[repo.name]
+
+    def compact(self):
+        self.hub.run("maintain", "--now", seconds=300)
+
+    def fresh(self, repo):
+        """A copy that may be pushed to."""
+        return f"/{self._import(repo)}"
+
+    def _import(self, repo):
+        name = f"admin/{repo.name.replace('_', '-')}-{next(self.fresh_names)}"
+        if repo.commits:
+            self.hub.run("repo", "import", repo.path, name, "--public", seconds=300)
+        else:
+            self.hub.run("repo", "create", name, "--public")
+        return name
+
+    def cpu_seconds(self):
+        return proc.cpu_seconds(self.hub.pid)
+
+
+class Peer:
+    """nginx, fcgiwrap and `git http-backend` of the newest git, over repositories that are packed with bitmaps."""
+
+    name = "peer"
+
+    def __init__(self, directory, git):
+        self.directory = directory / "peer"
+        self.repositories = self.directory / "repositories"
+        self.repositories.mkdir(parents=True)
+        self.git = git
+        self.port = hub.free_port()
+        self.fresh_names = itertools.count()
+        self.paths = {}
+        self.processes = []
+
+    def start(self):
+        reap = self.directory / "reap"
+        subprocess.run(["cc", "-O2", "-o", reap, os.path.join(os.path.dirname(__file__), "reap.c")], check=True)
+        self.counters_file = self.directory / "counters"
+        self.counters_file.write_bytes(bytes(24))
+        with open(self.counters_file, "r+b") as file:
+            self.counters = mmap.mmap(file.fileno(), 24)
+        socket = self.directory / "fcgi.sock"
+        configuration = self._configuration(socket, reap)
+        with proc.on_core(SERVER_CORE):
+            self._start([fcgiwrap_binary(), "-c", str(FCGI_PROCESSES), "-s", f"unix:{socket}"])
+            wait.until(socket.exists, "fcgiwrap listens")
+            self._start([nginx.binary(), "-p", str(self.directory), "-c", str(configuration)])
+        wait.until(self._answers, "nginx answers")
+
+    def _start(self, command):
+        with open(self.directory / "stderr", "ab") as log:
+            self.processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True))
+
+    def _answers(self):
+        with contextlib.suppress(OSError):
+            import socket
+            socket.create_connection((hub.HOST, self.port), timeout=1).close()
+            return True
+
+    def stop(self):
+        for process in reversed(self.processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+
+    def _configuration(self, socket, reap):
+        parameters = {
+            "SCRIPT_FILENAME": reap, "BENCH_PROGRAM": f"{self.git('--exec-path')}/git-http-backend",
+            "BENCH_COUNTERS": self.counters_file, "GIT_PROJECT_ROOT": self.repositories, "GIT_HTTP_EXPORT_ALL": "1",
+            "GIT_PROTOCOL": "$http_git_protocol", "REQUEST_METHOD": "$request_method", "QUERY_STRING": "$query_string",
+            "CONTENT_TYPE": "$content_type", "CONTENT_LENGTH": "$content_length", "REMOTE_ADDR": "$remote_addr",
+            "REMOTE_USER": "bench", "HTTP_CONTENT_ENCODING": "$http_content_encoding", "HOME": self.directory,
+            "PATH": self.git.environment["PATH"], "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": '"*"',
+        }
+        common = "".join(f"        fastcgi_param {key} {value};\n" for key, value in parameters.items())
+        common += f"        fastcgi_pass unix:{socket};\n        fastcgi_read_timeout 300s;\n"
+        temporary = "".join(f"    {kind}_temp_path {self.directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        user = "user root;\n" if os.getuid() == 0 else ""
+        file = self.directory / "nginx.conf"
+        file.write_text(
+            f"{user}pid {self.directory}/pid;\nerror_log {self.directory}/error.log;\ndaemon off;\nworker_processes 1;\n"
+            f"events {{ worker_connections 1024; }}\nhttp {{\n    access_log {self.directory}/access.log;\n"
+            f"    keepalive_requests 1000000;\n{temporary}    server {{\n    listen {hub.HOST}:{self.port};\n"
+            "    client_max_body_size 0;\n"
+            f"    location / {{\n        fastcgi_param PATH_INFO $uri;\n{common}    }}\n"
+            f"    location ~ ^/unbuffered(/.*)$ {{\n        fastcgi_buffering off;\n        fastcgi_param PATH_INFO $1;\n{common}    }}\n"
+            "    }\n}\n")
+        return file
+
+    def connect(self, push=False, **options):
+        return replay.Connection(hub.HOST, self.port, **options)
+
+    def add(self, repo):
+        if repo.name not in self.paths:
+            self.paths[repo.name] = self.fresh(repo)
+        return self.paths[repo.name]
+
+    def compact(self):
+        pass
+
+    def fresh(self, repo):
+        name = f"{repo.name}-{next(self.fresh_names)}.git"
+        shutil.copytree(repo.path, self.repositories / name)
+        return f"/{name}"
+
+    def _counters(self):
+        """(microseconds of CPU, blocks of 512 bytes written, runs) of the CGI programs."""
+        return struct.unpack("=3Q", self.counters[:24])
+
+    def written_bytes(self):
+        return self._counters()[1] * 512
+
+    def pids(self):
+        return [pid for process in self.processes for pid in proc.tree(process.pid)]
+
+    def cpu_seconds(self):
+        """nginx and fcgiwrap, and the git processes that have ended."""
+        total = self._counters()[0] / 1e6
+        for pid in self.standing:
+            total += proc.cpu_seconds(pid)
+        return total
+
+    @property
+    def standing(self):
+        """The processes that live as long as the server."""
+        if not hasattr(self, "_standing"):
+            self._standing = self.pids()
+        return self._standing
+
+    def pss_kib(self):
+        total = 0
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                if proc.name(pid) != "reap":
+                    total += proc.pss_kib(pid)
+        return total
+
+
+def fcgiwrap_binary():
+    return shutil.which("fcgiwrap") or "/usr/sbin/fcgiwrap"
