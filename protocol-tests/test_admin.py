@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from harness import wait, wire
-from harness.hub import BINARY, HOST, Hub, free_port
+from harness.hub import BINARY, HOST, free_port
 from harness.load import Connection, History
 
 
@@ -198,10 +198,8 @@ def test_settings_that_change_who_may_read(fresh_hub):
 def test_metrics_on_their_own_listener(fresh_hub):
     port = free_port()
     hub = fresh_hub(settings={"server.metrics_listen": f"{HOST}:{port}"})
-    own = Hub(hub.directory / "own")
-    own.port = port
-    assert "# TYPE" in wire.http(f"{own.url}/metrics").text()
-    assert wire.http(f"{own.url}/healthz").status == 200
+    assert "# TYPE" in wire.http(f"{hub.probe_url}/metrics").text()
+    assert wire.http(f"{hub.probe_url}/healthz").status == 200
     assert wire.http(f"{hub.url}/metrics").status in (401, 404)
 
 

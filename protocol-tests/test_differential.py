@@ -126,6 +126,12 @@ ARGUMENTS = [
 def test_clone_of_everything(hub, pairs, shape, arguments):
     pair = pairs(shape)
     theirs, ours = pair.fetch(*arguments, wants=pair.tips())
+    if shape == "tags" and any("tree:1" in argument for argument in arguments):
+        # A tree that is wanted by itself and is a commit's root too: by itself its entries have depth 0, below the commit
+        # depth 1. git sends what it meets first; we what either allows.
+        separately = [pair.fetch(*arguments, wants=[tip])[0] for tip in pair.tips()]
+        assert pair.contents(theirs) <= pair.contents(ours) <= set().union(*map(pair.contents, separately))
+        return
     same_answer(pair, theirs, ours)
 
 
@@ -139,7 +145,7 @@ def test_clone_of_each_tip(hub, pairs, shape, arguments):
 
 def same_answer(pair, theirs, ours):
     assert ours.error == theirs.error
-    assert ours.shallow_info == theirs.shallow_info
+    assert ours.shallow_info == sorted(set(theirs.shallow_info)), "git repeats a boundary that several wants share"
     assert sorted(ours.acknowledgments) == sorted(theirs.acknowledgments)
     assert list(ours.sections) == list(theirs.sections), "the same sections in the same order"
     if theirs.pack:
@@ -226,16 +232,21 @@ def client_with(pair, git, path, haves):
 
 @pytest.mark.parametrize("shape", ["simple", "long-history"])
 def test_negotiation_rounds(hub, pairs, shape):
-    """Acknowledgments without `done`: the same commons, and ready at the same time."""
+    """Acknowledgments without `done`: the same commons, and ready no later than git, which cuts its search short by dates."""
     pair = pairs(shape)
     unknown = ["%040x" % n for n in range(1, 20)]
     for haves in [unknown, *have_choices(pair), unknown + have_choices(pair)[2]]:
         theirs, ours = pair.fetch("ofs-delta", wants=pair.tips(), haves=haves, done=False)
-        assert sorted(ours.acknowledgments) == sorted(theirs.acknowledgments)
-        assert bool(ours.pack) == bool(theirs.pack)
+        assert commons(ours.acknowledgments) == commons(theirs.acknowledgments)
+        assert ("ready" in ours.acknowledgments) == bool(ours.pack)
+        assert ours.pack or not theirs.pack
         theirs, ours = pair.fetch("ofs-delta", "wait-for-done", wants=pair.tips(), haves=haves, done=False)
         assert sorted(ours.acknowledgments) == sorted(theirs.acknowledgments)
         assert not ours.pack and not theirs.pack
+
+
+def commons(lines):
+    return sorted({line for line in lines if line != "ready"})
 
 
 CAPABILITIES_V0 = [
@@ -253,8 +264,13 @@ def test_version_0_negotiation(hub, pairs, capabilities, done):
         body = wire.want_body_v0(pair.tips(), (*capabilities, wire.AGENT), haves, done=done)
         theirs, ours = pair.upload_pack(body, version=None)
         split = [split_v0(answer.body, capabilities) for answer in (theirs, ours)]
-        assert split[1][0] == split[0][0], "the same ACK and NAK lines"
-        assert bool(split[1][1]) == bool(split[0][1])
+        detailed = "multi_ack_detailed" in capabilities
+        if detailed and any(b"ready" in line for line in split[1][0]):  # perhaps earlier than git
+            acknowledged = [{line.split()[1] for line in lines if line.startswith(b"ACK")} for lines, _ in split]
+            assert acknowledged[1] == acknowledged[0]
+        else:
+            assert split[1][0] == split[0][0], "the same ACK and NAK lines"
+        assert split[1][1] or not split[0][1]
         if split[0][1] and not haves:
             assert packs.contents(pair.git, split[1][1]) == packs.contents(pair.git, split[0][1])
 

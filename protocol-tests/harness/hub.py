@@ -48,6 +48,8 @@ class Hub:
         self.port = free_port()
         self.proxy_port = None
         self.settings = {"storage.min_free": "64MiB", **(settings or {})}
+        own = self.settings.get("server.metrics_listen")
+        self.probe_url = own and f"http://{own}"  # where /readyz is then
         self.environment = dict(environment or {})
         if debug:
             self.environment["GRANARY_DEBUG"] = "1"
@@ -90,7 +92,7 @@ class Hub:
         if self.process.poll() is not None:
             raise AssertionError(f"the server ended with {self.process.returncode} before it was ready\n{self.log_tail()}")
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.probe_url or self.url}/readyz", timeout=5) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, OSError):
             return False

@@ -51,7 +51,8 @@ class Connection:
 class History:
     """A growing line of commits: `next()` gives (old tip, new tip, pack of what is new).
 
-    Every commit rewrites `file` and keeps the files before it, so that a lost pack breaks later commits.
+    Every commit says in its subject how many there are, rewrites a file and keeps the files before it, so that a lost
+    pack breaks later commits.
     """
 
     def __init__(self, seed, size=1000):
@@ -59,6 +60,7 @@ class History:
         self.size = size
         self.tip = wire.ZERO
         self.count = 0
+        self.length = 0
         self.rows = {}
 
     def next(self):
@@ -69,12 +71,13 @@ class History:
         rows = {**self.rows, name: builder.add("blob", content)}
         root = builder.add("tree", packs.tree(*(("100644", key, rows[key]) for key in sorted(rows))))
         parents = [] if self.tip == wire.ZERO else [self.tip]
-        commit = builder.add("commit", packs.commit(root, *parents, when=1_700_000_000 + self.count, message=f"{self.count}\n"))
+        commit = builder.add("commit", packs.commit(root, *parents, when=1_700_000_000 + self.count, message=f"{self.length + 1}\n"))
         self.pending_rows = rows
         return self.tip, commit, builder.pack()
 
     def moved(self, commit):
         self.tip, self.rows = commit, self.pending_rows
+        self.length += 1
 
 
 class Pusher(threading.Thread):

@@ -83,15 +83,16 @@ def run_row(row, granary, peer, corpus, rounds, perf):
         "row": row.name, "title": row.title, "peer_cpu_ms": median[peer.name][0], "granary_cpu_ms": median[granary.name][0],
         "peer_wall_ms": median[peer.name][1], "granary_wall_ms": median[granary.name][1], "ratio": ratio,
         "bound": row.bound, "good": ratio >= row.bound, "samples": samples,
+        "granary_rss_anon_mib": proc.status_kib(granary.hub.pid, "RssAnon") / 1024,
     }
 
 
-HEADER = f"{'row':<18}{'operation':<36}{'peer CPU':>11}{'ours CPU':>11}{'ratio':>9}{'bound':>8}{'peer wall':>12}{'ours wall':>12}"
+HEADER = f"{'row':<18}{'operation':<36}{'peer CPU':>11}{'ours CPU':>11}{'ratio':>9}{'bound':>8}{'peer wall':>12}{'ours wall':>12}{'RssAnon':>10}"
 
 
 def line(result):
     return (f"{result['row']:<18}{result['title']:<36}{result['peer_cpu_ms']:>8.2f} ms{result['granary_cpu_ms']:>8.3f} ms"
-            f"{result['ratio']:>8.1f}x{result['bound']:>7.2g}x{result['peer_wall_ms']:>9.2f} ms{result['granary_wall_ms']:>9.2f} ms"
+            f"{result['ratio']:>8.1f}x{result['bound']:>7.2g}x{result['peer_wall_ms']:>9.2f} ms{result['granary_wall_ms']:>9.2f} ms{result['granary_rss_anon_mib']:>6.0f} MiB"
             + ("" if result["good"] else "   WORSE THAN ITS BOUND"))
 
 
@@ -114,7 +115,7 @@ def run(given, directory, stack):
         findings = []
         for name, find in memory.ROWS.items():
             if name in given.rows:
-                for finding in find(directory, granary, peer, corpus):
+                for finding in find(directory / name, peer, corpus):
                     findings.append({"row": finding.name, "title": finding.title, "text": finding.text,
                                      "value": finding.value, "good": finding.good})
                     print(f"{finding.name:<18}{finding.title:<36} {finding.text}"

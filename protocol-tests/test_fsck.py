@@ -1,0 +1,261 @@
+"""`granary fsck` finds one flipped bit in every kind of blob and row, and names what is wrong."""
+
+import shutil
+import sqlite3
+
+import pytest
+
+from harness import packs, wire
+from harness.hub import Hub
+from harness.load import Connection, History
+
+COLUMNS_FREE = {
+    # What nothing else determines: another value would be as good, so no check can know. Listed so that a new column is a decision.
+    "account": {"id", "name", "admin", "disabled", "created_ms"},
+    "token": {"id", "account_id", "name", "role", "hash", "created_ms", "revoked"},
+    "repo": {"visibility", "generation", "gc_epoch", "acl_version", "mirror", "blob_bytes_max", "created_ms", "maint_due_ms",
+             "manifest_generation", "pending"},
+}
+
+
+@pytest.fixture(scope="module")
+def sound(run_directory):
+    """A stopped data directory with every kind of blob and row in it."""
+    hub = Hub(run_directory / "fsck-source", debug=True).start()
+    token = hub.admin_token
+    hub.user("alice")
+    path = hub.repo("alice/r")
+    connection = Connection(hub.url, token)
+    history = History(1, 100_000)
+    for _ in range(3):
+        old, new, pack = history.next()
+        assert connection.push(path, [(old, new, "refs/heads/main")], pack).ok
+        history.moved(new)
+    hub.run("maintain", "--now")
+    small = History(2, 600)
+    for _ in range(2):
+        old, new, pack = small.next()
+        assert connection.push(path, [(old, new, "refs/heads/small")], pack).ok
+        small.moved(new)
+    tag = packs.tag(new)
+    assert connection.push(path, [(wire.ZERO, packs.oid("tag", tag), "refs/tags/v1")], packs.pack(packs.entry("tag", tag))).ok
+    pack_two = History(3, 200_000)
+    old, new, pack = pack_two.next()
+    assert connection.push(path, [(old, new, "refs/heads/stored")], pack).ok
+    hub.repo("alice/before")
+    hub.run("repo", "rename", "alice/before", "alice/after")
+    hub.stop()
+    hub.fsck()
+    with sqlite3.connect(hub.data / "granary.db") as rows:
+        kinds = rows.execute("select count(*) filter (where inline is not null and state = 1),"
+                             " count(*) filter (where inline is null and state = 1), count(*) filter (where state = 2) from pack").fetchone()
+        assert all(kinds), f"inline, stored and condemned packs: {kinds}"
+        assert rows.execute("select count(*) from ref where peeled is not null").fetchone()[0]
+    rows.close()
+    return hub
+
+
+@pytest.fixture
+def copy(sound, tmp):
+    """A copy to damage: (hub, connection to its rows)."""
+    hub = Hub(tmp / "copy")
+    shutil.copytree(sound.data, hub.data, symlinks=True)
+    rows = sqlite3.connect(hub.data / "granary.db")
+    rows.execute("pragma ignore_check_constraints = on")
+    rows.execute("pragma foreign_keys = off")
+    yield hub, rows
+    rows.close()
+
+
+def finds(hub, *words):
+    done = hub.run("fsck", check=False)
+    assert done.returncode == 1, f"nothing was found\n{done.stdout}{done.stderr}"
+    said = done.stdout + done.stderr
+    assert "panicked" not in said and said.strip()
+    for word in words:
+        assert word in said, said
+
+
+def flip(data, position, bit=0x10):
+    changed = bytearray(data)
+    changed[position] ^= bit
+    return bytes(changed)
+
+
+def stored(hub):
+    return sorted((file for file in (hub.data / "packs").rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+
+
+def live_stored(hub, rows):
+    ids = {bytes(row[0]) for row in rows.execute("select id from pack where state = 1 and inline is null")}
+    alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+
+    def ulid(name):
+        number = 0
+        for character in name:
+            number = number * 32 + alphabet.index(character)
+        return number.to_bytes(16, "big")
+
+    return [file for file in stored(hub) if ulid(file.name) in ids]
+
+
+@pytest.mark.parametrize("share", [0, 0.0001, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 1])
+def test_a_stored_pack(copy, share):
+    hub, rows = copy
+    for file in live_stored(hub, rows):
+        whole = file.read_bytes()
+        file.chmod(0o600)
+        file.write_bytes(flip(whole, int((len(whole) - 1) * share)))
+        finds(hub, "alice/r")
+        file.write_bytes(whole)
+    hub.fsck()
+
+
+def test_every_part_of_an_inline_pack(copy):
+    hub, rows = copy
+    found = rows.execute("select rowid, inline from pack where inline is not null and state = 1").fetchall()
+    assert found
+    for rowid, blob in found[:2]:
+        for position in range(0, len(blob), max(1, len(blob) // 60)):
+            rows.execute("update pack set inline = ? where rowid = ?", (flip(blob, position), rowid))
+            rows.commit()
+            finds(hub)
+        rows.execute("update pack set inline = ? where rowid = ?", (blob, rowid))
+        rows.commit()
+    hub.fsck()
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "shorter", "longer", "swapped"])
+def test_a_stored_pack_as_a_whole(copy, damage):
+    hub, rows = copy
+    first, second = live_stored(hub, rows)[:2]
+    first.chmod(0o600)
+    if damage == "missing":
+        first.unlink()
+    elif damage == "swapped":
+        content = first.read_bytes()
+        second.chmod(0o600)
+        first.write_bytes(second.read_bytes())
+        second.write_bytes(content)
+    else:
+        whole = first.read_bytes()
+        first.write_bytes({"empty": b"", "shorter": whole[:-1], "longer": whole + b"\0"}[damage])
+    finds(hub)
+
+
+ROWS = {
+    "ref.oid": "update ref set oid = x'1111111111111111111111111111111111111111' where name = 'refs/heads/main'",
+    "ref.peeled": "update ref set peeled = (select oid from ref where name = 'refs/heads/main') where peeled is not null",
+    "ref.peeled missing": "update ref set peeled = null where peeled is not null",
+    "ref.peeled too much": "update ref set peeled = oid where name = 'refs/heads/main'",
+    "ref.name refused by git": "update ref set name = 'refs/heads/ma..in' where name = 'refs/heads/main'",
+    "ref.name clashes": "update ref set name = 'refs/heads/main/x' where name = 'refs/heads/small'",
+    "ref.repo_id": "update ref set repo_id = 999 where name = 'refs/heads/small'",
+    "ref lost": "delete from ref where name = 'refs/heads/small'",
+    "ref is a tree": "update ref set oid = (select oid from ref where name = 'refs/tags/v1') where name = 'refs/heads/small'",
+    "pack.objects": "update pack set objects = objects + 1 where state = 1 and inline is null",
+    "pack.bytes": "update pack set bytes = bytes + 1 where state = 1 and inline is null",
+    "pack.bytes inline": "update pack set bytes = bytes + 1 where state = 1 and inline is not null",
+    "pack.closure": "update pack set closure = 1 where state = 1",
+    "pack.kind": "update pack set kind = 77 where state = 1",
+    "pack.state": "update pack set state = 9 where state = 1 and inline is not null",
+    "pack.repo_id": "update pack set repo_id = 999 where state = 1 and inline is null",
+    "pack.id": "update pack set id = x'11111111111111111111111111111111' where rowid = (select max(rowid) from pack where state = 1 and inline is null)",
+    "pack lost": "delete from pack where state = 1 and inline is not null",
+    "pack.not_before_ms": "update pack set not_before_ms = null where state = 2",
+    "pack.inline lost": "update pack set inline = null where state = 1 and inline is not null",
+    "repo.folded": "update repo set folded = 'alice/else' where name = 'r'",
+    "repo.namespace": "update repo set namespace = 'nobody' where name = 'r'",
+    "repo.kind": "update repo set kind = 9 where name = 'r'",
+    "repo.state": "update repo set state = 7 where name = 'r'",
+    "repo.head_ref": "update repo set head_ref = 'main' where name = 'r'",
+    "repo.refs_count": "update repo set refs_count = refs_count + 1 where name = 'r'",
+    "repo.packs_count": "update repo set packs_count = packs_count + 1 where name = 'r'",
+    "repo.packs_bytes": "update repo set packs_bytes = packs_bytes + 1 where name = 'r'",
+    "account.folded": "update account set folded = 'bob' where name = 'alice'",
+    "account lost": "delete from account where name = 'alice'",
+    "token.account_id": "update token set account_id = 999",
+    "redirect.repo_id": "update redirect set repo_id = 999",
+    "redirect.folded": "update redirect set folded = 'Alice/Before'",
+    "ref_log.repo_id": "update ref_log set repo_id = 999 where name = 'refs/heads/small'",
+    "ref_log lost": "delete from ref_log where name = 'refs/heads/small'",
+    "ref_log.new": "update ref_log set new = x'2222222222222222222222222222222222222222' where name = 'refs/heads/small' "
+                   "and generation = (select max(generation) from ref_log where name = 'refs/heads/small')",
+    "sequence.next": "update sequence set next = 1 where name = 'repo'",
+}
+
+
+@pytest.mark.parametrize("what", ROWS)
+def test_a_row(copy, what):
+    hub, rows = copy
+    assert rows.execute(ROWS[what]).rowcount >= 1, "nothing was damaged"
+    rows.commit()
+    finds(hub)
+
+
+def test_a_page_of_the_database(copy):
+    hub, rows = copy
+    size = rows.execute("pragma page_size").fetchone()[0]
+    root = rows.execute("select rootpage from sqlite_master where name = 'ref'").fetchone()[0]
+    rows.close()
+    file = hub.data / "granary.db"
+    data = bytearray(file.read_bytes())
+    data[(root - 1) * size : (root - 1) * size + 8] = b"\xff" * 8
+    file.write_bytes(data)
+    done = hub.run("fsck", check=False)
+    assert done.returncode == 1 and "panicked" not in done.stderr, done.stderr
+
+
+def test_a_manifest(copy):
+    hub, _ = copy
+    found = sorted(file for file in (hub.data / "manifests").rglob("*") if file.is_file())
+    assert found
+    for file in found:
+        whole = file.read_bytes()
+        file.chmod(0o600)
+        file.write_bytes(flip(whole, len(whole) // 2))
+        finds(hub, "manifest")
+        file.write_bytes(whole)
+    hub.fsck()
+
+
+def test_one_repository_alone(copy):
+    hub, rows = copy
+    file = live_stored(hub, rows)[0]
+    file.chmod(0o600)
+    file.write_bytes(flip(file.read_bytes(), 5000))
+    assert hub.run("fsck", "--repo", "alice/r", check=False).returncode == 1
+    assert hub.run("fsck", "--repo", "alice/after", check=False).returncode == 0
+
+
+def test_while_the_server_runs(stopped_hub, sound):
+    hub = stopped_hub()
+    shutil.copytree(sound.data, hub.data, symlinks=True, dirs_exist_ok=True)
+    hub.start()
+    assert "no problems" in hub.fsck()
+    hub.stop()
+
+
+def test_what_no_check_can_know_is_listed(sound):
+    """Every column is either damaged above or listed as free: a new one needs a decision."""
+    with sqlite3.connect(sound.data / "granary.db") as rows:
+        for table, free in COLUMNS_FREE.items():
+            columns = {row[1] for row in rows.execute(f"pragma table_info({table})")}
+            damaged = {what.split()[0].split(".")[1] for what in ROWS if what.startswith(f"{table}.") and "." in what}
+            assert columns - free - damaged - {"id", "name"} == set(), table
+    rows.close()
+
+
+def test_a_corrupt_pack_is_an_error_for_readers_not_an_answer(copy, git, tmp):
+    """What fsck would find is never served as if it were whole."""
+    hub, rows = copy
+    for file in live_stored(hub, rows):
+        whole = file.read_bytes()
+        file.chmod(0o600)
+        file.write_bytes(flip(whole, len(whole) // 3))
+    rows.close()
+    hub.start()
+    token = hub.token("alice")
+    said = git.fails("clone", "-q", "--bare", hub.git_url("alice/r", token), tmp / "clone.git")
+    assert said
+    hub.kill()
