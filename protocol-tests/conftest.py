@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,14 @@ GITS = client.installed()
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="soak: more crash rounds, more clients")
     parser.addoption("--nginx", action="store_true", help="reach the shared server through nginx with deploy/nginx.conf")
+
+
+def pytest_configure(config):
+    # SIGTERM (a CI that gives up, `timeout`) tears down like Ctrl-C: no server outlives the run.
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def pytest_report_header(config):
@@ -56,8 +65,14 @@ def tmp(run_directory, request, _counter=itertools.count()):
 
 
 @pytest.fixture(scope="session")
-def shapes(run_directory):
-    return Shapes(client.Git(GITS[0][1], run_directory / "shapes-home"), run_directory / "shapes")
+def newest_git(run_directory):
+    """For what is made once and read by many tests."""
+    return client.Git(GITS[0][1], run_directory / "home", run_directory)
+
+
+@pytest.fixture(scope="session")
+def shapes(newest_git, run_directory):
+    return Shapes(newest_git, run_directory / "shapes")
 
 
 @pytest.fixture(scope="session")

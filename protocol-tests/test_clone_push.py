@@ -307,8 +307,27 @@ def test_the_model_package(hub, git, tmp, repo, alice, model_files):
 
     weights = next(file for file in model_files.rglob("*.safetensors"))
     shutil.copyfile(weights, tmp / "work/model.safetensors")
+    work = work.with_config("core.compression=0")
     work("add", "-A")
     work("commit", "-q", "-m", "weights")
     refused = work.fails("push", hub.git_url(path, alice), "main", seconds=300)
-    assert "model.safetensors" in refused and "git lfs" in refused.lower().replace("git-lfs", "git lfs")
+    assert "model.safetensors" in refused and "git lfs" in refused
     assert git.refs(hub.git_url(path, alice))["refs/heads/main"] == work("rev-parse", "HEAD~")
+
+    # unless the repository was made for it
+    roomy = repo("--blob-max", "200MiB")
+    work("push", "-q", hub.git_url(roomy, alice), "main", seconds=300)
+    whole = git.clone(hub.git_url(roomy, alice), tmp / "whole", "--bare")
+    assert whole("rev-parse", "HEAD:model.safetensors") == work("hash-object", "model.safetensors")
+
+
+def test_a_token_revoked_between_two_requests_of_a_connection(hub, repo):
+    path = repo()
+    token = hub.token("alice")
+    number = hub.run("token", "list", "alice").stdout.splitlines()[-1].split("\t")[0]
+    with wire.Raw(hub.url) as connection:
+        for expected in (200, 401):
+            connection.request("GET", f"/{path}/info/refs?service=git-upload-pack", {"Authorization": wire.basic(token)})
+            assert connection.answer().status == expected
+            if expected == 200:
+                hub.run("token", "revoke", number)

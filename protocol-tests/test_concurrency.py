@@ -206,7 +206,7 @@ def test_slow_peers_do_not_delay_others(fresh_hub):
     token = hub.admin_token
     setup = Connection(hub.url, token)
     slow = SlowPeers()
-    clones, pushes = [], []
+    clones = []
     content = History(0, 400_000)
     _, tip, pack = content.next()
     for number in range(200):

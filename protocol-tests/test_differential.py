@@ -7,7 +7,7 @@ git is not equal to itself there.
 
 import pytest
 
-from harness import backend, packs, shapes as shape_module, wire
+from harness import backend, packs, pktline, shapes as shape_module, wire
 
 SHAPES = tuple(shape_module.ALL)
 WITH_HISTORY = ("simple", "long-history", "tags", "odd-files", "deep", "wide-tree", "old-defects")
@@ -39,13 +39,9 @@ class Pair:
 
 
 @pytest.fixture(scope="module")
-def pairs(server, shapes, run_directory):
+def pairs(server, newest_git, shapes, run_directory):
     """Imports a shape once."""
-    from conftest import GITS
-    from harness.client import Git
-
-    git = Git(GITS[0][1], run_directory / "differential-home", run_directory)
-    made = {}
+    git, made = newest_git, {}
 
     def pair(name):
         if name not in made:
@@ -277,8 +273,6 @@ def test_version_0_negotiation(hub, pairs, capabilities, done):
 
 def split_v0(body, capabilities):
     """(lines before the pack, the pack)."""
-    from harness import pktline
-
     lines, position = [], 0
     while position < len(body) and body[position : position + 4] != b"PACK":
         length = int(body[position : position + 4], 16)

@@ -156,7 +156,7 @@ FILTERS = ["blob:none", "blob:limit=100", "blob:limit=1k", "tree:0", "tree:1", "
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("spec", FILTERS)
-def test_filter(hub, any_git, tmp, published, shapes, version, spec):
+def test_filter(hub, any_git, tmp, published, version, spec):
     path, bare = published("odd-files")
     allowed = any_git.clone(bare.cwd, tmp / "allowed.git", "--mirror")
     allowed("config", "uploadpack.allowFilter", "true")
@@ -317,3 +317,51 @@ def test_pull_request_refs_are_hidden_unless_asked_for(hub, git, tmp, published,
     work("fetch", "-q", "origin", "refs/pr/1:refs/pr/1")
     assert work("rev-parse", "refs/pr/1") == bare("rev-parse", "main")
     assert git.clone(url, tmp / "mirror.git", "--mirror").refs() == bare.refs()
+
+
+# -- answers that were given before --------------------------------------------------------------------------------
+
+
+def test_an_answer_given_before_is_never_stale(hub, git, pushed, alice):
+    """The same request again after something it depends on has changed."""
+    path, work = pushed
+    tip = work("rev-parse", "HEAD")
+    body = wire.fetch_body("include-tag", "ofs-delta", "no-progress", wants=[tip])
+
+    def contents():
+        fetched = wire.parse_fetch(wire.upload_pack(f"{hub.url}/{path}", body, token=alice).body)
+        assert not fetched.error
+        return packs.contents(git, fetched.pack)
+
+    before = contents()
+    assert contents() == before == work.objects(tip)
+    work("tag", "-a", "-m", "annotated", "v1", tip)
+    work("push", "-q", "origin", "v1")
+    tagged = contents()
+    assert tagged == before | {work("rev-parse", "v1")}, "a tag on what is sent comes along"
+    hub.run("maintain", "--now")
+    assert contents() == tagged
+    work("push", "-q", "origin", ":v1")
+    assert contents() == before
+    hub.run("gc", "--purge", path)
+    assert contents() == before
+
+
+def test_a_name_used_again_is_another_repository(hub, git, pushed, alice):
+    path, work = pushed
+    tip = work("rev-parse", "HEAD")
+    body = wire.fetch_body(wants=[tip])
+    assert wire.parse_fetch(wire.upload_pack(f"{hub.url}/{path}", body, token=alice).body).pack
+    hub.run("repo", "delete", path)
+    hub.repo(path)
+    fetched = wire.parse_fetch(wire.upload_pack(f"{hub.url}/{path}", body, token=alice).body)
+    assert f"not our ref {tip}" in fetched.error and not fetched.pack
+
+
+def test_a_hidden_repository_stays_hidden_however_often_it_was_read(hub, pushed, alice):
+    path, work = pushed
+    body = wire.fetch_body(wants=[work("rev-parse", "HEAD")])
+    for _ in range(3):
+        assert wire.upload_pack(f"{hub.url}/{path}", body, token=alice).status == 200
+    assert wire.upload_pack(f"{hub.url}/{path}", body).status == 401
+    assert wire.upload_pack(f"{hub.url}/{path}", body, token=hub.tokens["bob"]).status == 404

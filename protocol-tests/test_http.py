@@ -1,6 +1,7 @@
 """HTTP itself, over raw sockets: framing, encodings, keep-alive, deadlines, the errors git's HTTP client meets."""
 
 import gzip
+import random
 import zlib
 
 import pytest
@@ -335,8 +336,6 @@ def test_more_connections_than_allowed(fresh_hub):
 
 def test_a_client_that_leaves_in_mid_answer(hub, git, tmp, repo, alice):
     path = repo(public=True)
-    import random
-
     commit, pack = packs.single_commit(content=random.Random(2).randbytes(6 << 20))
     assert wire.parse_push(wire.receive_pack(f"{hub.url}/{path}", wire.push_body(
         [(wire.ZERO, commit, "refs/heads/main")], pack), token=alice).body).ok

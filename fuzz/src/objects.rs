@@ -53,6 +53,7 @@ fn one_pack(data: &[u8]) {
         blob_bytes: 1 << 20,
         memory_bytes: 1 << 20,
         inflated_bytes_total: 8 << 20,
+        ..ingest::Limits::default()
     };
     let out = || Err(std::io::Error::other("small packs stay in memory"));
     let base = empty();

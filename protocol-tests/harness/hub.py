@@ -80,8 +80,8 @@ class Hub:
         self._reader = threading.Thread(target=self._read_stdout, args=(self.process.stdout,), daemon=True)
         self._reader.start()
         if ready:
-            gone = lambda: may_die and self.process.poll() is not None
-            wait.until(lambda: gone() or self.is_ready(), f"{self.url}/readyz answers 200", seconds=60)
+            died = self.process.poll if may_die else lambda: None
+            wait.until(lambda: died() is not None or self.is_ready(), f"{self.url}/readyz answers 200", seconds=60)
         return self
 
     def _read_stdout(self, pipe):

@@ -2,7 +2,9 @@
 
 import hashlib
 import struct
+import tempfile
 import zlib
+from pathlib import Path
 
 KINDS = {"commit": 1, "tree": 2, "blob": 3, "tag": 4}
 OFS_DELTA, REF_DELTA = 6, 7
@@ -137,9 +139,6 @@ def contents(git, data, base=None):
 
     What `--fix-thin` appends is not counted as sent.
     """
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory(prefix="granary-pack-") as directory:
         scratch = git.init(directory, "--bare")
         if base is not None:

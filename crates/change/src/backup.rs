@@ -11,7 +11,7 @@ use database::{BlobState, Clock, Database, fault};
 use serde::{Deserialize, Serialize};
 use storage::sync_directory;
 
-use crate::Changes;
+use crate::{Changes, rows};
 
 /// The file that makes a directory a complete backup; written last.
 const MARK: &str = "backup.json";
@@ -37,6 +37,8 @@ pub enum BackupError {
     Io { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Database(#[from] database::DbError),
+    #[error("{path} has {actual} bytes, its row says {expected}; run `granary fsck`")]
+    Size { path: PathBuf, actual: u64, expected: u64 },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,7 +84,7 @@ impl Changes {
     pub async fn backup(&self, directory: PathBuf) -> Result<BackupReport, BackupError> {
         let _no_sweep = self.0.sweeping.read().await;
         let changes = self.clone();
-        self.compute(move || changes.backup_blocking(&directory)).await
+        self.compute_behind(move || changes.backup_blocking(&directory)).await
     }
 
     fn backup_blocking(&self, directory: &Path) -> Result<BackupReport, BackupError> {
@@ -104,14 +106,18 @@ impl Changes {
             packs: 0,
             bytes: fs::metadata(&rows).map_err(at(&rows))?.len(),
         };
-        for (pack, state, _) in packs_in(&rows)
+        for (pack, state, bytes) in packs_in(&rows, directory)
             .map_err(|error| BackupError::Io { path: rows.clone(), source: io::Error::other(error) })?
         {
             if state != BlobState::Live {
                 continue;
             }
             let (from, to) = (self.0.disk.path(&pack.storage_key()), directory.join(pack.storage_key()));
-            report.bytes += copy_durably(&from, &to).map_err(at(&from))?;
+            let copied = copy_durably(&from, &to).map_err(at(&from))?;
+            if copied != bytes {
+                return Err(BackupError::Size { path: from, actual: copied, expected: bytes });
+            }
+            report.bytes += copied;
             report.packs += 1;
         }
         fault::point(fault::Point::BackupPacksCopied);
@@ -121,7 +127,7 @@ impl Changes {
 }
 
 /// Turns a complete backup into the data directory `data_dir`, which must not hold data yet.
-pub fn restore(backup: &Path, data_dir: &Path) -> Result<RestoreReport, RestoreError> {
+pub async fn restore(backup: &Path, data_dir: &Path) -> Result<RestoreReport, RestoreError> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| RestoreError::Io { path, source }
@@ -139,8 +145,9 @@ pub fn restore(backup: &Path, data_dir: &Path) -> Result<RestoreReport, RestoreE
     if rows.exists() {
         return Err(RestoreError::Occupied(data_dir.to_owned()));
     }
+    fs::create_dir_all(data_dir).map_err(at(data_dir))?;
     let mut report = RestoreReport { data_dir: data_dir.to_owned(), packs: 0, bytes: 0 };
-    for (pack, state, bytes) in packs_in(&backup.join(ROWS))? {
+    for (pack, state, bytes) in packs_in(&backup.join(ROWS), data_dir)? {
         if state != BlobState::Live {
             continue;
         }
@@ -157,19 +164,22 @@ pub fn restore(backup: &Path, data_dir: &Path) -> Result<RestoreReport, RestoreE
     }
     // The rows come last: a restore that was cut off leaves a directory without them, and can be repeated.
     let partial = data_dir.join("granary.db.restoring");
-    match fs::remove_file(&partial) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&partial)(error)),
-        _ => report.bytes += copy_durably(&backup.join(ROWS), &partial).map_err(at(&partial))?,
-    }
-    fs::rename(&partial, &rows).map_err(at(&rows))?;
-    sync_directory(data_dir).map_err(at(data_dir))?;
+    rows::remove(&partial).map_err(at(&partial))?;
+    report.bytes += copy_durably(&backup.join(ROWS), &partial).map_err(at(&partial))?;
+    // A backup holds no manifests: every repository gets one again.
+    let restored = Database::open(&partial, Clock::default())?;
+    restored.manifests_lost().await?;
+    restored.close().await;
+    drop(restored);
+    rows::put_in_place(&partial, &rows).map_err(at(&rows))?;
     Ok(report)
 }
 
-/// The stored packs that the rows in `rows` know, read from a private copy so that the backup stays untouched.
-fn packs_in(rows: &Path) -> Result<Vec<(database::PackId, BlobState, u64)>, RestoreError> {
+/// The stored packs that the rows in `rows` know, read from a private copy below `scratch` so that the backup stays
+/// untouched (and may be read-only).
+fn packs_in(rows: &Path, scratch: &Path) -> Result<Vec<(database::PackId, BlobState, u64)>, RestoreError> {
     let at = |source| RestoreError::Io { path: rows.to_owned(), source };
-    let scratch = tempfile::tempdir_in(rows.parent().unwrap_or(Path::new("."))).map_err(at)?;
+    let scratch = tempfile::tempdir_in(scratch).map_err(at)?;
     let copy = scratch.path().join(ROWS);
     fs::copy(rows, &copy).map_err(at)?;
     let database = Database::open(&copy, Clock::default())?;

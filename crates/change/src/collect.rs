@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use database::{Oid, Repo};
+use database::{Oid, Repo, RepoId, RepoState};
 use repository::compact;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ pub struct GcReport {
     pub repos: u64,
     /// Repositories that changed while they were collected; they are left as they are.
     pub skipped: Vec<String>,
+    /// Repositories that could not be collected, and why.
+    #[serde(default)]
+    pub failed: Vec<String>,
     pub objects_dropped: u64,
     /// What the dropped objects occupied in packs.
     pub bytes_dropped: u64,
@@ -49,6 +52,9 @@ impl std::fmt::Display for GcReport {
         for repo in &self.skipped {
             writeln!(f, "{repo}: changed while it was collected, run again")?;
         }
+        for failure in &self.failed {
+            writeln!(f, "{failure}")?;
+        }
         let verb = if self.dry_run { "would drop" } else { "dropped" };
         write!(
             f,
@@ -68,14 +74,22 @@ impl Changes {
         if let Some(repo) = &options.repo {
             self.gc_repo(repo, &options, &mut report).await?;
         } else {
-            let mut after = None;
+            let mut after = RepoId(0);
             loop {
-                let page = self.0.database.repos(after.as_ref(), PAGE)?;
-                for repo in &page {
-                    self.gc_repo(repo, &options, &mut report).await?;
+                let page = self.0.database.repo_ids(after, PAGE)?;
+                for id in &page {
+                    let Some(repo) = self.0.database.repo(*id)?.filter(|repo| repo.state == RepoState::Live)
+                    else {
+                        continue;
+                    };
+                    // A broken repository must not keep the others from being collected.
+                    if let Err(error) = self.gc_repo(&repo, &options, &mut report).await {
+                        tracing::error!(repo = %repo.path, %error, "garbage collection failed; run `granary fsck`");
+                        report.failed.push(error.to_string());
+                    }
                 }
                 let Some(last) = page.last() else { break };
-                after = Some(last.path.clone());
+                after = *last;
             }
         }
         if options.purge && !options.dry_run {
@@ -113,7 +127,7 @@ impl Changes {
         let generation = snapshot.generation();
         let (changes, dry_run) = (self.clone(), options.dry_run);
         let (compacted, garbage) = self
-            .compute(move || {
+            .compute_behind(move || {
                 let disk = &changes.0.disk;
                 let context = compact::Context { temp_file: &|| disk.temp_file(), keepgoing: &|| true };
                 if dry_run || compact::garbage(&snapshot, &roots)?.objects == 0 {
@@ -123,6 +137,10 @@ impl Changes {
                     .map(|(compacted, garbage)| (Some(compacted), garbage))
             })
             .await?;
+        if options.purge && !options.dry_run {
+            // Manifests embed small packs.
+            self.forget_manifest(repo.id);
+        }
         if let Some(compacted) = compacted {
             let origin = Origin::collection(&repo, generation, now_ms + retention_ms);
             if !self.replace_packs(&repo, compacted, origin).await? {

@@ -4,13 +4,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use database::{ApplyError, Change, Expected, PackKind, RefEdit, RefOutcome, RefRow, Repo, UserId, fault};
+use database::{
+    ApplyError, Change, Expected, HeadEdit, PackKind, RefEdit, RefOutcome, RefRow, Repo, UserId, fault,
+};
+use repository::pack::Blob;
 use repository::{Snapshot, bare, ingest};
 use serde::{Deserialize, Serialize};
 use storage::map_file;
 
 use crate::Changes;
-use crate::store::{Blob, Moments, StoreError};
+use crate::store::{Moments, StoreError};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImportReport {
@@ -79,7 +82,7 @@ impl From<StoreError> for ImportError {
 /// An import that is checked and complete, but not yet durable.
 struct Taken {
     edits: Vec<RefEdit>,
-    head_ref: Option<String>,
+    head_ref: Option<HeadEdit>,
     pack: Option<(Blob, u64)>,
     report: ImportReport,
 }
@@ -170,8 +173,10 @@ impl Changes {
         let objects = ingested.objects();
         Ok(Taken {
             edits,
-            head_ref: head.filter(|head| head.starts_with("refs/heads/")).map(str::to_owned),
-            pack: (objects > 0).then(|| (Blob::from(ingested.blob), objects)),
+            head_ref: head
+                .filter(|head| head.starts_with("refs/heads/"))
+                .map(|head| HeadEdit::Set(head.to_owned())),
+            pack: (objects > 0).then_some((ingested.blob, objects)),
             report,
         })
     }
@@ -180,7 +185,7 @@ impl Changes {
     pub async fn export(&self, repo: &Repo, directory: PathBuf) -> Result<ExportReport, ExportError> {
         let snapshot = self.0.repositories.snapshot(repo)?;
         let report = self
-            .compute(move || {
+            .compute_behind(move || {
                 let exported = bare::export(&snapshot, &directory, &|| true)?;
                 let refs = snapshot.refs().len() as u64;
                 Ok::<_, ExportError>(ExportReport { directory, refs, objects: u64::from(exported.objects) })

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use database::{BlobState, Oid, Repo};
+use database::{BlobState, DbError, Oid, Repo, RepoId, RepoState};
 use repository::{Snapshot, walk};
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ pub struct FsckReport {
 #[derive(Debug, thiserror::Error)]
 pub enum FsckError {
     #[error(transparent)]
-    Database(#[from] database::DbError),
+    Database(#[from] DbError),
     #[error("storage: {0}")]
     Io(#[from] std::io::Error),
 }
@@ -44,6 +44,24 @@ impl std::fmt::Display for FsckReport {
     }
 }
 
+impl FsckReport {
+    /// A damaged row is what is looked for, no reason to keep silent about the others: it becomes a finding, and
+    /// what was to be read is `None`.
+    fn readable<T>(
+        &mut self,
+        what: impl std::fmt::Display,
+        result: Result<T, FsckError>,
+    ) -> Result<Option<T>, FsckError> {
+        match result {
+            Err(FsckError::Database(error @ DbError::Corrupt(_))) => {
+                self.findings.push(format!("{what}: {error}"));
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+}
+
 /// Repositories are listed in pages, so that memory does not grow with their number.
 const PAGE: u32 = 500;
 
@@ -52,26 +70,25 @@ impl Changes {
     pub async fn fsck(&self, only: Option<&Repo>) -> Result<FsckReport, FsckError> {
         let (changes, only) = (self.clone(), only.cloned());
         let _no_sweep = self.0.sweeping.read().await;
-        self.compute(move || changes.fsck_blocking(only)).await
+        self.compute_behind(move || changes.fsck_blocking(only)).await
     }
 
     fn fsck_blocking(&self, only: Option<Repo>) -> Result<FsckReport, FsckError> {
         let mut report = FsckReport::default();
         if let Some(repo) = only {
-            self.fsck_repo(&repo, &mut report)?;
+            self.fsck_repo(repo.id, &mut report)?;
             return Ok(report);
         }
         report.findings.extend(self.0.database.check()?);
-        self.fsck_blobs(&mut report)?;
-        let mut after = None;
+        let checked = self.fsck_blobs(&mut report);
+        report.readable("packs", checked)?;
+        let mut after = RepoId(i64::MIN);
         loop {
-            let page = self.0.database.repos(after.as_ref(), PAGE)?;
-            for repo in &page {
-                self.fsck_repo(repo, &mut report)?;
-            }
-            match page.last() {
-                Some(last) => after = Some(last.path.clone()),
-                None => return Ok(report),
+            let page = self.0.database.repo_ids(after, PAGE)?;
+            let Some(last) = page.last() else { return Ok(report) };
+            after = *last;
+            for id in page {
+                self.fsck_repo(id, &mut report)?;
             }
         }
     }
@@ -95,19 +112,28 @@ impl Changes {
         Ok(())
     }
 
-    fn fsck_repo(&self, repo: &Repo, report: &mut FsckReport) -> Result<(), FsckError> {
-        let mut note = |finding: String| report.findings.push(format!("{}: {finding}", repo.path));
+    fn fsck_repo(&self, id: RepoId, report: &mut FsckReport) -> Result<(), FsckError> {
+        let read = self.0.database.repo(id).map_err(FsckError::from);
+        // It may be gone since it was listed; a deleted one has no content to check.
+        let Some(Some(repo)) = report.readable(format_args!("repository {}", id.0), read)? else {
+            return Ok(());
+        };
+        if repo.state == RepoState::Deleted {
+            return Ok(());
+        }
         report.repos += 1;
-        // The row may have moved since it was listed; a deleted repository has nothing to check.
-        let Some(repo) = self.0.database.repo(repo.id)? else { return Ok(()) };
         let snapshot = match self.0.repositories.snapshot(&repo) {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                note(format!("cannot be opened: {error}"));
+                report.findings.push(format!("{}: cannot be opened: {error}", repo.path));
                 return Ok(());
             }
         };
-        for finding in refs(&snapshot, &self.0.database.ref_log(repo.id, i64::MIN)?) {
+        // After the snapshot, so that every move it shows is in it.
+        let log = self.0.database.ref_log(id, i64::MIN).map_err(FsckError::from);
+        let log = report.readable(format_args!("{}: its ref log", repo.path), log)?;
+        let mut note = |finding: String| report.findings.push(format!("{}: {finding}", repo.path));
+        for finding in log.iter().flat_map(|log| refs(&snapshot, log)) {
             note(finding);
         }
         for pack in snapshot.packs() {
@@ -116,6 +142,12 @@ impl Changes {
             }
             report.packs += 1;
             report.objects += u64::from(pack.objects());
+        }
+        if let Some(finding) = self.check_manifests(repo.id) {
+            report.findings.push(format!(
+                "{}: {finding}; `granary maintain --now` after a push writes it anew",
+                repo.path
+            ));
         }
         let tips: Vec<Oid> = snapshot.refs().iter().map(|row| row.oid).collect();
         if let Err(error) = walk::closure(&snapshot, &tips) {

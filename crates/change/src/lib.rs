@@ -17,6 +17,7 @@ mod manifest;
 mod policy;
 mod push;
 mod repos;
+mod rows;
 mod store;
 
 use std::sync::Arc;
@@ -45,8 +46,10 @@ struct Inner {
     disk: Disk,
     repositories: Arc<Repositories>,
     limits: Limits,
-    /// Permits for computation (indexing, compaction). No holder waits for a network peer.
+    /// Permits for pushes and imports. No holder waits for a network peer.
     workers: Arc<Semaphore>,
+    /// Permits for what may take hours (backup, fsck, compaction), so that no push waits for it.
+    background: Arc<Semaphore>,
     /// Held for reading by a backup, for writing by a sweep: what a backup copies is not deleted meanwhile.
     sweeping: tokio::sync::RwLock<()>,
     /// One compaction or collection at a time; they compete for the same cores and the same pack lists.
@@ -57,6 +60,7 @@ struct Inner {
 impl Changes {
     pub fn new(database: Database, disk: Disk, repositories: Arc<Repositories>, limits: Limits) -> Changes {
         let workers = Arc::new(Semaphore::new(limits.concurrent_changes));
+        let background = Arc::new(Semaphore::new(BACKGROUND));
         let sweeping = tokio::sync::RwLock::new(());
         let maintaining = tokio::sync::Mutex::new(());
         let journal = manifest::Journal::default();
@@ -66,6 +70,7 @@ impl Changes {
             repositories,
             limits,
             workers,
+            background,
             sweeping,
             maintaining,
             journal,
@@ -88,16 +93,28 @@ impl Changes {
         &self.0.limits
     }
 
-    /// Runs blocking `work` under a permit for computation, off the async threads.
+    /// Runs blocking `work` of a push or import, off the async threads.
     async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let permit = Arc::clone(&self.0.workers).acquire_owned().await.expect("because it is never closed");
-        let result = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        match result.await {
-            Ok(value) => value,
-            Err(failure) => std::panic::resume_unwind(failure.into_panic()),
-        }
+        under(Arc::clone(&self.0.workers), work).await
+    }
+
+    /// Runs blocking `work` that no push should wait for.
+    async fn compute_behind<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        under(Arc::clone(&self.0.background), work).await
+    }
+}
+
+/// One for maintenance, one for a backup, an fsck or an export.
+const BACKGROUND: usize = 2;
+
+async fn under<T: Send + 'static>(permits: Arc<Semaphore>, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let permit = permits.acquire_owned().await.expect("because it is never closed");
+    let result = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    match result.await {
+        Ok(value) => value,
+        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
     }
 }

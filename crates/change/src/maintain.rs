@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Changes;
 use crate::manifest::ManifestError;
-use crate::store::{Blob, Moments, StoreError, Stored};
+use crate::store::{Moments, StoreError, Stored};
 
 /// Repositories, packs or manifests taken on in one round; the rest waits for the next.
 const ROUND: u32 = 64;
@@ -17,6 +17,9 @@ const SWEEP_BATCH: u32 = 256;
 pub struct MaintainReport {
     /// Repositories whose packs were replaced by fewer.
     pub compacted: u64,
+    /// Repositories that could not be looked after; the log says why.
+    #[serde(default)]
+    pub failed: u64,
     /// Packs whose bytes were deleted.
     pub swept: u64,
     /// Manifests written.
@@ -58,8 +61,9 @@ impl From<StoreError> for MaintainError {
 
 impl std::fmt::Display for MaintainReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let MaintainReport { compacted, swept, manifests } = self;
-        write!(f, "compacted {compacted} repositories, deleted {swept} packs, wrote {manifests} manifests")
+        let MaintainReport { compacted, failed, swept, manifests } = self;
+        write!(f, "compacted {compacted} repositories, deleted {swept} packs, wrote {manifests} manifests")?;
+        if *failed > 0 { write!(f, "; {failed} repositories failed, see the log") } else { Ok(()) }
     }
 }
 
@@ -73,10 +77,21 @@ impl Changes {
             false => self.0.database.maintenance_due(ROUND)?,
         };
         for repo in due {
-            report.compacted += u64::from(self.maintain_repo(repo).await?);
+            match self.maintain_repo(repo).await {
+                Ok(compacted) => report.compacted += u64::from(compacted),
+                // One broken repository must not keep the others from being looked after. It is tried again when it
+                // changes.
+                Err(error) => {
+                    tracing::error!(repo = repo.0, %error, "compaction failed; run `granary fsck`");
+                    self.0.database.maintenance_done(repo, i64::MAX).await?;
+                    report.failed += 1;
+                }
+            }
         }
-        report.swept = self.sweep_locked().await?;
-        report.manifests = self.write_manifests(if now { u32::MAX } else { ROUND }).await?;
+        // None of these keeps the next from its work.
+        let swept = self.sweep_locked().await;
+        report.manifests = self.write_manifests(u32::MAX, now).await?;
+        report.swept = swept?;
         Ok(report)
     }
 
@@ -92,17 +107,13 @@ impl Changes {
             false => compact::Trigger::Idle,
         };
         let changes = self.clone();
-        let compacted = self.compute(move || changes.compact_blocking(&snapshot, trigger, &policy)).await;
+        let compacted =
+            self.compute_behind(move || changes.compact_blocking(&snapshot, trigger, &policy)).await?;
         let applied = match compacted {
-            Ok(None) => false,
-            Ok(Some(compacted)) => {
+            None => false,
+            Some(compacted) => {
                 let origin = Origin::compaction(self, &repo, generation);
                 self.replace_packs(&repo, compacted, origin).await?
-            }
-            // One broken repository must not keep the others from being looked after, nor be tried in a tight loop.
-            Err(error) => {
-                tracing::error!(repo = %repo.path, %error, "compaction failed; run `granary fsck`");
-                false
             }
         };
         // After a busy time the repository is looked at once more when it rests.
@@ -134,10 +145,9 @@ impl Changes {
         let mut guards: Vec<Stored> = Vec::new();
         let mut packs = Vec::new();
         for new in compacted.packs {
-            let blob = Blob::from(new.blob);
             let moments = Moments { staged: None, durable: origin.durable };
             let (mut pack, guard) =
-                self.store(repo, origin.kind, u64::from(new.objects), blob, moments).await?;
+                self.store(repo, origin.kind, u64::from(new.objects), new.blob, moments).await?;
             pack.closure = new.closure;
             packs.push(pack);
             guards.push(guard);
@@ -177,7 +187,7 @@ impl Changes {
                 return Ok(swept);
             }
             let (disk, ids) = (self.0.disk.clone(), due.clone());
-            self.compute(move || ids.iter().try_for_each(|id| disk.delete(&id.storage_key()))).await?;
+            self.compute_behind(move || ids.iter().try_for_each(|id| disk.delete(&id.storage_key()))).await?;
             fault::point(fault::Point::SweepDeleted);
             swept += due.len() as u64;
             self.0.database.packs_deleted(due).await?;

@@ -1,22 +1,23 @@
 //! The manifest journal: refs and pack lists written beside the packs, so that git data can be rebuilt from the
 //! stored bytes alone when the rows are lost.
 //!
-//! One file per repository and generation, `manifests/<repo id>/<generation>`. A base says everything, a delta what
-//! changed since the file it names; inline packs are embedded where they first appear. A base replaces its chain.
+//! One file per repository and state, `manifests/<repo id>/<generation>.<acl version>`. A base says everything, a delta
+//! what changed since the file it names; inline packs are embedded where they first appear. A base replaces all files
+//! before it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use database::{
-    Change, Clock, Database, Expected, NewPack, NewRepo, Oid, PackContent, PackId, PackKind, PackRow,
-    RefEdit, RefRow, Repo, RepoId, RepoPath, SnapshotRows, Visibility, fault,
+    Change, Clock, Database, Expected, HeadEdit, NewPack, NewRepo, Oid, PackContent, PackId, PackKind,
+    PackRow, RefEdit, RefRow, Repo, RepoId, RepoPath, SnapshotRows, Visibility, fault,
 };
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use storage::Disk;
 
-use crate::Changes;
+use crate::{Changes, rows};
 
 /// A chain is rewritten as a base once its deltas are larger than its base plus this, in bytes.
 const CHAIN_SLACK: u64 = 64 * 1024;
@@ -24,13 +25,17 @@ const CHAIN_SLACK: u64 = 64 * 1024;
 const CHAINS_MAX: usize = 10_000;
 const FORMAT: u32 = 1;
 
+/// A busy repository's manifest is written this often, in milliseconds.
+const PAUSE_MS: i64 = 5_000;
+
 /// What is remembered of a repository's chain, so that the next file can be a delta.
 #[derive(Clone, Debug)]
 struct Chain {
     generation: i64,
+    /// The last file.
+    file: String,
     packs: HashSet<PackId>,
-    /// Generations of the files of this chain, the base first.
-    files: Vec<i64>,
+    written_ms: i64,
     base_bytes: u64,
     delta_bytes: u64,
 }
@@ -56,7 +61,7 @@ struct Manifest {
     /// The generation this file brings its reader to.
     generation: i64,
     /// The file this one continues; `None` for a base.
-    after: Option<i64>,
+    after: Option<String>,
     path: String,
     public: bool,
     mirror: bool,
@@ -89,45 +94,79 @@ struct PackEntry {
 /// In the directory of a deleted repository: its manifests are not to be rebuilt from.
 const DELETED: &str = "deleted";
 
-fn key(repo: RepoId, generation: i64) -> String {
-    format!("manifests/{}/{generation}", repo.0)
+fn directory(repo: RepoId) -> String {
+    format!("manifests/{}", repo.0)
+}
+
+fn file_name(repo: &Repo) -> String {
+    format!("{}.{}", repo.generation, repo.acl_version)
+}
+
+/// In the order of the states they describe.
+fn parse_file_name(name: &str) -> Option<(i64, i64)> {
+    let (generation, acl_version) = name.split_once('.')?;
+    Some((generation.parse().ok()?, acl_version.parse().ok()?))
 }
 
 impl Changes {
-    /// Writes the manifests that are behind. Returns how many.
-    pub(crate) async fn write_manifests(&self, limit: u32) -> Result<u64, ManifestError> {
+    /// Writes the manifests that are behind, those of busy repositories only now and then unless `now`. Returns how
+    /// many.
+    pub(crate) async fn write_manifests(&self, limit: u32, now: bool) -> Result<u64, ManifestError> {
         let due = self.0.database.manifests_due(limit)?;
         let mut written = 0;
         for repo in due {
+            if !now && self.is_pausing(repo) {
+                continue;
+            }
             let changes = self.clone();
-            let generation = self.compute(move || changes.write_manifest(repo)).await?;
-            if let Some(generation) = generation {
-                fault::point(fault::Point::ManifestWritten);
-                self.0.database.manifest_written(repo, generation).await?;
-                written += 1;
+            match self.compute_behind(move || changes.write_manifest(repo)).await {
+                Ok(Some((generation, acl_version))) => {
+                    fault::point(fault::Point::ManifestWritten);
+                    self.0.database.manifest_written(repo, generation, acl_version).await?;
+                    written += 1;
+                }
+                Ok(None) => {}
+                // It is tried again in the next round; the others have theirs.
+                Err(error) => tracing::error!(repo = repo.0, %error, "a manifest cannot be written"),
             }
         }
         Ok(written)
     }
 
+    fn is_pausing(&self, repo: RepoId) -> bool {
+        let now_ms = self.0.database.clock().now_ms();
+        let chains = self.0.journal.0.lock();
+        chains.get(&repo).is_some_and(|chain| (0..PAUSE_MS).contains(&(now_ms - chain.written_ms)))
+    }
+
     /// Called once `repo` is deleted: a rebuild must not bring it back.
     pub(crate) async fn bury_manifest(&self, repo: RepoId) -> Result<(), ManifestError> {
         let changes = self.clone();
-        self.compute(move || {
+        self.compute_behind(move || {
             let disk = &changes.0.disk;
-            match disk.publish(disk.temp_file()?, &format!("manifests/{}/{DELETED}", repo.0)) {
+            match disk.publish(disk.temp_file()?, &format!("{}/{DELETED}", directory(repo))) {
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 other => other?,
             }
-            let chain = changes.0.journal.0.lock().remove(&repo);
-            let files = chain.map(|chain| chain.files).unwrap_or_default();
-            files.into_iter().try_for_each(|generation| disk.delete(&key(repo, generation)))?;
-            Ok(())
+            changes.forget_manifest(repo);
+            changes.drop_manifests_but(repo, DELETED)
         })
         .await
     }
 
-    fn write_manifest(&self, repo: RepoId) -> Result<Option<i64>, ManifestError> {
+    /// The next manifest of `repo` says everything, and what the ones before it embed goes.
+    pub(crate) fn forget_manifest(&self, repo: RepoId) {
+        self.0.journal.0.lock().remove(&repo);
+    }
+
+    fn drop_manifests_but(&self, repo: RepoId, kept: &str) -> Result<(), ManifestError> {
+        let directory = directory(repo);
+        let names = self.0.disk.names_in(&directory)?;
+        let mut others = names.iter().filter(|name| *name != kept);
+        others.try_for_each(|name| Ok(self.0.disk.delete(&format!("{directory}/{name}"))?))
+    }
+
+    fn write_manifest(&self, repo: RepoId) -> Result<Option<(i64, i64)>, ManifestError> {
         let Some(rows) = self.0.database.snapshot(repo)? else { return Ok(None) };
         let generation = rows.repo.generation;
         let known = self.0.journal.0.lock().get(&repo).cloned();
@@ -138,20 +177,21 @@ impl Changes {
             Some(chain) => delta(&rows, chain, self.edits_since(repo, chain.generation, &rows)?),
             None => base(&rows),
         };
-        let bytes = serde_json::to_vec(&manifest)?;
+        let bytes = sealed(&manifest)?;
+        let name = file_name(&rows.repo);
         let mut file = self.0.disk.temp_file()?;
         file.write_all(&bytes)?;
-        match self.0.disk.publish(file, &key(repo, generation)) {
+        match self.0.disk.publish(file, &format!("{}/{name}", directory(repo))) {
             // A crash came between these bytes and their row. They say the same.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             other => other?,
         }
-        let packs = rows.packs.iter().map(|pack| pack.id).collect();
-        let replaced = self.remember(repo, generation, packs, bytes.len() as u64, continued.is_some());
-        for old in replaced {
-            self.0.disk.delete(&key(repo, old))?;
+        if continued.is_none() {
+            self.drop_manifests_but(repo, &name)?;
         }
-        Ok(Some(generation))
+        let packs = rows.packs.iter().map(|pack| pack.id).collect();
+        self.remember(repo, generation, name, packs, bytes.len() as u64, continued);
+        Ok(Some((generation, rows.repo.acl_version)))
     }
 
     /// Where the refs that moved since `since` stand now.
@@ -169,38 +209,52 @@ impl Changes {
         Ok(log.into_iter().map(|row| (row.name.clone(), now(&row.name))).collect())
     }
 
-    /// Files that the new one made superfluous.
     fn remember(
         &self,
         repo: RepoId,
         generation: i64,
+        file: String,
         packs: HashSet<PackId>,
         bytes: u64,
-        delta: bool,
-    ) -> Vec<i64> {
+        continued: Option<Chain>,
+    ) {
+        let (base_bytes, delta_bytes) = match continued {
+            Some(chain) => (chain.base_bytes, chain.delta_bytes + bytes),
+            None => (bytes, 0),
+        };
+        let written_ms = self.0.database.clock().now_ms();
         let mut chains = self.0.journal.0.lock();
         if chains.len() >= CHAINS_MAX && !chains.contains_key(&repo) {
             chains.clear();
         }
-        let old = chains.remove(&repo);
-        let (chain, replaced) = match old {
-            Some(mut chain) if delta => {
-                chain.generation = generation;
-                chain.packs = packs;
-                chain.files.push(generation);
-                chain.delta_bytes += bytes;
-                (chain, Vec::new())
-            }
-            old => {
-                let files = old.map(|chain| chain.files).unwrap_or_default();
-                let chain =
-                    Chain { generation, packs, files: vec![generation], base_bytes: bytes, delta_bytes: 0 };
-                (chain, files.into_iter().filter(|file| *file != generation).collect())
-            }
-        };
-        chains.insert(repo, chain);
-        replaced
+        chains.insert(repo, Chain { generation, file, packs, written_ms, base_bytes, delta_bytes });
     }
+
+    /// What is wrong with the manifests of `repo`, for fsck: each must be readable and lead to a base.
+    pub(crate) fn check_manifests(&self, repo: RepoId) -> Option<String> {
+        read_chain(&self.0.disk.path(&directory(repo))).err()
+    }
+}
+
+/// JSON, a newline, and its CRC-32 in hexadecimal.
+fn sealed(manifest: &Manifest) -> Result<Vec<u8>, ManifestError> {
+    let mut bytes = serde_json::to_vec(manifest)?;
+    let crc32 = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(format!("\n{crc32:08x}\n").as_bytes());
+    Ok(bytes)
+}
+
+fn unsealed(bytes: &[u8]) -> Result<Manifest, String> {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let mut lines = text.split('\n');
+    let (Some(json), Some(seal), Some(""), None) = (lines.next(), lines.next(), lines.next(), lines.next())
+    else {
+        return Err("it is cut short".to_owned());
+    };
+    if seal != format!("{:08x}", crc32fast::hash(json.as_bytes())) {
+        return Err("its checksum does not match".to_owned());
+    }
+    serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
 fn base(rows: &SnapshotRows) -> Manifest {
@@ -214,12 +268,12 @@ fn delta(rows: &SnapshotRows, chain: &Chain, refs: BTreeMap<String, Option<RefEn
     let added =
         rows.packs.iter().filter(|pack| !chain.packs.contains(&pack.id)).map(PackEntry::from).collect();
     let removed = chain.packs.difference(&now).map(|id| id.0.to_string()).collect();
-    manifest(&rows.repo, Some(chain.generation), refs, added, removed)
+    manifest(&rows.repo, Some(chain.file.clone()), refs, added, removed)
 }
 
 fn manifest(
     repo: &Repo,
-    after: Option<i64>,
+    after: Option<String>,
     refs: BTreeMap<String, Option<RefEntry>>,
     packs_added: Vec<PackEntry>,
     packs_removed: Vec<String>,
@@ -349,10 +403,7 @@ pub async fn rebuild(data_dir: &Path) -> Result<RebuildReport, RebuildError> {
         }
     }
     let partial = data_dir.join("granary.db.rebuilding");
-    match std::fs::remove_file(&partial) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&partial)(error)),
-        _ => {}
-    }
+    rows::remove(&partial).map_err(at(&partial))?;
     let disk = Disk::open(data_dir)?;
     let database = Database::open(&partial, Clock::default())?;
     let mut report = RebuildReport::default();
@@ -368,31 +419,37 @@ pub async fn rebuild(data_dir: &Path) -> Result<RebuildReport, RebuildError> {
         }
     }
     database.close().await;
-    std::fs::rename(&partial, &rows).map_err(at(&rows))?;
-    storage::sync_directory(data_dir).map_err(at(data_dir))?;
+    rows::put_in_place(&partial, &rows).map_err(at(&rows))?;
     Ok(report)
 }
 
-/// Follows the chain back from the newest file to its base, then applies it forward. `None` if there is no file:
-/// the repository was deleted.
+/// Follows the chain back from the newest file to its base, then applies it forward. `None` if there is nothing to tell
+/// or the repository was deleted.
 fn read_chain(directory: &Path) -> Result<Option<Told>, String> {
     if directory.join(DELETED).exists() {
         return Ok(None);
     }
-    let entries = std::fs::read_dir(directory).map_err(|error| error.to_string())?;
-    let generations = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i64>().ok());
-    let Some(newest) = generations.max() else { return Ok(None) };
-    let mut chain = Vec::new();
+    let entries = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|error| error.to_string())?,
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let Some((_, newest)) = names.filter_map(|name| Some((parse_file_name(&name)?, name))).max() else {
+        return Ok(None);
+    };
+    let mut chain: Vec<Manifest> = Vec::new();
     let mut next = Some(newest);
-    while let Some(generation) = next {
-        let bytes = std::fs::read(directory.join(generation.to_string()))
-            .map_err(|error| format!("generation {generation}: {error}"))?;
-        let manifest: Manifest =
-            serde_json::from_slice(&bytes).map_err(|error| format!("generation {generation}: {error}"))?;
+    while let Some(name) = next {
+        let bytes =
+            std::fs::read(directory.join(&name)).map_err(|error| format!("manifest {name}: {error}"))?;
+        let manifest = unsealed(&bytes).map_err(|error| format!("manifest {name}: {error}"))?;
         if manifest.format != FORMAT {
-            return Err(format!("generation {generation}: format {} is not known", manifest.format));
+            return Err(format!("manifest {name}: format {} is not known", manifest.format));
         }
-        next = manifest.after.filter(|after| *after < generation);
+        if chain.last().is_some_and(|later| later.generation <= manifest.generation) {
+            return Err(format!("manifest {name}: it does not precede the one that continues it"));
+        }
+        next = manifest.after.clone();
         chain.push(manifest);
     }
     let mut refs = BTreeMap::new();
@@ -425,6 +482,7 @@ async fn rebuild_repo(
     let visibility = if told.last.public { Visibility::Public } else { Visibility::Private };
     let new =
         NewRepo { path, visibility, mirror: told.last.mirror, blob_bytes_max: told.last.blob_bytes_max };
+    let new = free_name(database, new)?;
     let packs =
         told.packs.values().map(|entry| pack(disk, entry)).collect::<Result<Vec<NewPack>, String>>()?;
     let refs = told.refs.iter().map(edit).collect::<Result<Vec<RefEdit>, String>>()?;
@@ -446,7 +504,7 @@ async fn rebuild_repo(
         packs_superseded: Vec::new(),
         superseded_until_ms: 0,
         generation: None,
-        head_ref: Some(told.last.head_ref),
+        head_ref: Some(HeadEdit::Set(told.last.head_ref)),
         collects: false,
         actor: None,
         message: "rebuild".to_owned(),
@@ -456,6 +514,21 @@ async fn rebuild_repo(
     report.packs += pack_count;
     report.refs += ref_count;
     Ok(())
+}
+
+/// Two manifests may tell the same name if a rename or a deletion was not journalled any more. Neither repository is
+/// left out: the later one gets a name beside it.
+fn free_name(database: &Database, mut new: NewRepo) -> Result<NewRepo, String> {
+    let (wanted, mut n) = (new.path.clone(), 1);
+    while let Some(database::Found::Repo(_)) =
+        database.find_repo(&new.path).map_err(|error| error.to_string())?
+    {
+        n += 1;
+        let name = format!("{}-rebuilt-{n}", wanted.name());
+        new.path = RepoPath::new(wanted.kind, wanted.namespace.as_str(), &name)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(new)
 }
 
 fn pack(disk: &Disk, entry: &PackEntry) -> Result<NewPack, String> {

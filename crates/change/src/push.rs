@@ -1,13 +1,16 @@
 //! A push: policy, index, connectivity, durability, one change, report.
 
-use auth::{Authorized, Propose};
+use auth::{AuthError, Authorized, Propose, ReauthorizeError};
 use bytes::Bytes;
-use database::{ApplyError, Change, Conflict, Expected, NewPack, Oid, PackKind, RefEdit, RefOutcome, fault};
+use database::{
+    ApplyError, Change, Conflict, Expected, HeadEdit, NewPack, Oid, PackKind, RefEdit, RefOutcome, fault,
+};
 use git_protocol::receive_pack::{Commands, Report, Update};
+use repository::pack::Blob;
 use repository::{Kind, Snapshot, ingest};
 
 use crate::policy::{self, Pusher};
-use crate::store::{Blob, Moments, Stored};
+use crate::store::{Moments, Stored};
 use crate::{Changes, Limits};
 
 /// Nothing was changed, and it was not the pusher's doing (that is in the [`Report`]).
@@ -64,7 +67,7 @@ impl Changes {
     ) -> Result<Report, PushError> {
         let commands = std::sync::Arc::new(commands);
         for _ in 0..ATTEMPTS_MAX {
-            let access = access.reauthorize(&self.0.database).map_err(|_| PushError::Revoked)?;
+            let access = self.still(&access)?;
             match self.attempt(access, &commands, pack.clone()).await? {
                 Attempt::Done(report) => return Ok(report),
                 Attempt::Again => {}
@@ -73,6 +76,16 @@ impl Changes {
         let reason = "the repository is being changed too often, please push again";
         let refs = commands.updates.iter().map(|update| (update.name.clone(), Err(reason.to_owned())));
         Ok(Report { unpack: Ok(()), refs: refs.collect(), messages: Vec::new() })
+    }
+
+    /// The right as it is now. A body takes hours to arrive and minutes to index; a token can be revoked meanwhile.
+    fn still(&self, access: &Authorized<Propose>) -> Result<Authorized<Propose>, PushError> {
+        access.reauthorize(&self.0.database).map_err(|error| match error {
+            ReauthorizeError::Db(error) | ReauthorizeError::Credential(AuthError::Db(error)) => error.into(),
+            ReauthorizeError::RepoGone | ReauthorizeError::Credential(_) | ReauthorizeError::Denied(_) => {
+                PushError::Revoked
+            }
+        })
     }
 
     async fn attempt(
@@ -111,6 +124,11 @@ impl Changes {
         mut prepared: Prepared,
     ) -> Result<Attempt, PushError> {
         let (packs, stored) = self.store_pack(access.repo(), &mut prepared).await?;
+        let now = self.still(&access)?;
+        if now.acl_version() != access.acl_version() {
+            // Who may move what was decided for other rights.
+            return Ok(Attempt::Again);
+        }
         let edits: Vec<RefEdit> = prepared.edits.iter().map(|(_, edit)| edit.clone()).collect();
         let change = Change {
             repo: access.repo().id,
@@ -176,7 +194,7 @@ struct Prepared {
     edits: Vec<(usize, RefEdit)>,
     /// Commands that were refused, and why; commands that have nothing to do.
     refused: Vec<(usize, Result<(), String>)>,
-    head_ref: Option<String>,
+    head_ref: Option<HeadEdit>,
     pack: Option<(Blob, u64)>,
 }
 
@@ -232,10 +250,11 @@ fn prepare(
         }
     }
     let created = prepared.edits.iter().filter(|(_, edit)| edit.expected == Expected::Absent);
-    prepared.head_ref = policy::head_after(snapshot, created.map(|(_, edit)| edit.name.as_str()));
+    prepared.head_ref =
+        policy::head_after(snapshot, created.map(|(_, edit)| edit.name.as_str())).map(HeadEdit::IfUnborn);
     prepared.pack = ingested.filter(|ingested| ingested.objects() > 0).map(|ingested| {
         let objects = ingested.objects();
-        (Blob::from(ingested.blob), objects)
+        (ingested.blob, objects)
     });
     Ok(prepared)
 }

@@ -1,16 +1,9 @@
 //! Making packs durable before a row names them.
 
 use database::{NewPack, PackContent, PackId, PackKind, Repo, fault};
-use storage::TempFile;
+use repository::pack::Blob;
 
 use crate::Changes;
-
-/// A pack blob that is complete but not yet durable.
-pub(crate) enum Blob {
-    /// Small enough to live in its row.
-    Inline(bytes::Bytes),
-    File(TempFile),
-}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
@@ -90,15 +83,6 @@ impl Changes {
     }
 }
 
-impl From<repository::compact::Blob> for Blob {
-    fn from(blob: repository::compact::Blob) -> Blob {
-        match blob {
-            repository::compact::Blob::Inline(bytes) => Blob::Inline(bytes),
-            repository::compact::Blob::File(file) => Blob::File(file),
-        }
-    }
-}
-
 impl StoreError {
     pub(crate) fn into_push(self) -> crate::PushError {
         match self {
@@ -107,15 +91,6 @@ impl StoreError {
             }
             StoreError::Io(error) => crate::PushError::internal(error),
             StoreError::Database(error) => error.into(),
-        }
-    }
-}
-
-impl From<repository::ingest::IngestedBlob> for Blob {
-    fn from(blob: repository::ingest::IngestedBlob) -> Blob {
-        match blob {
-            repository::ingest::IngestedBlob::Inline(bytes) => Blob::Inline(bytes),
-            repository::ingest::IngestedBlob::File(file) => Blob::File(file),
         }
     }
 }

@@ -27,13 +27,22 @@ pub struct Change {
     /// Refuse with [`Conflict::GenerationMoved`] unless the repo is at this generation (compaction, GC: they need
     /// the refs and packs they worked from). `None` for pushes, which compare per ref.
     pub generation: Option<i64>,
-    /// `HEAD` points here from now on.
-    pub head_ref: Option<String>,
+    pub head_ref: Option<HeadEdit>,
     /// A garbage collection: `gc_epoch` grows.
     pub collects: bool,
     pub actor: Option<UserId>,
     /// For the ref log: `push`, `import`, …; the push options follow, one per line.
     pub message: String,
+}
+
+/// Where `HEAD` points from now on; a full name of a branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeadEdit {
+    /// There, whatever is there.
+    Set(String),
+    /// There, if the branch `HEAD` names does not exist after this change and this one does. Decided in the
+    /// transaction: of two first pushes, the one that comes second does not move it.
+    IfUnborn(String),
 }
 
 /// One ref's move. `new` null deletes.

@@ -18,7 +18,7 @@ pub mod rows;
 pub mod sqlite;
 
 pub use change::{
-    Applied, Change, Conflict, Expected, NewPack, PackContent, RefEdit, RefOutcome, RefRejection,
+    Applied, Change, Conflict, Expected, HeadEdit, NewPack, PackContent, RefEdit, RefOutcome, RefRejection,
 };
 pub use clock::Clock;
 pub use names::{NameError, Namespace, RepoKind, RepoPath};

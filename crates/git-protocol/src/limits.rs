@@ -7,6 +7,9 @@ pub struct Limits {
     pub wants_max: usize,
     /// `have` lines per round. Git sends at most a few ten thousand.
     pub haves_max: usize,
+    /// From this many `ref-prefix` lines on all of them are ignored and every ref is listed, as git does: no client
+    /// sends so many to see few refs, and an incomplete list would hide some.
+    pub prefixes_max: usize,
     /// `shallow` lines of a fetch or a push.
     pub shallow_max: usize,
     /// `deepen-not` lines.
@@ -35,6 +38,7 @@ impl Default for Limits {
         Limits {
             wants_max: 1_000_000,
             haves_max: 262_144,
+            prefixes_max: 65_536,
             shallow_max: 100_000,
             deepen_not_max: 1000,
             filter_bytes_max: 16 * 1024,

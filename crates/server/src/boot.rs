@@ -47,11 +47,21 @@ pub struct Announcement<'a> {
     pub token: Option<InitialToken>,
 }
 
-/// Creates the administrator and a token unless there are users. `on_terminal` decides how the token is handed over.
+/// Names a row that says how far the first start got: the administrator and the token are two transactions.
+const PROGRESS: &str = "first-start";
+const BEGUN: &str = "begun";
+const DONE: &str = "done";
+
+/// Creates the administrator and a token unless there are users; goes on where a first start was interrupted.
+/// `on_terminal` decides how the token is handed over.
 pub async fn first_start(node: &Node, on_terminal: bool) -> Result<Option<InitialToken>, FirstStartError> {
-    if !node.database.users()?.is_empty() {
-        return Ok(None);
-    }
+    let database = &node.database;
+    let begun = database.setting(PROGRESS)?.as_deref() == Some(BEGUN);
+    let admin = match database.user(ADMIN)? {
+        Some(admin) if begun => Some(admin),
+        None if database.users()?.is_empty() => None,
+        _ => return Ok(None),
+    };
     let secret = TokenSecret::generate()?;
     let token = if on_terminal {
         InitialToken::Shown(secret.clone())
@@ -62,9 +72,16 @@ pub async fn first_start(node: &Node, on_terminal: bool) -> Result<Option<Initia
             .map_err(|source| FirstStartError::File { path: path.clone(), source })?;
         InitialToken::File(path)
     };
-    let name = ADMIN.parse().expect("because the name is well-formed and not reserved");
-    let admin = node.database.create_user(name, true).await?;
-    auth::import(&node.database, admin.id, "initial".to_owned(), TokenRole::Write, &secret).await?;
+    database.set_setting(PROGRESS, BEGUN).await?;
+    let admin = match admin {
+        Some(admin) => admin,
+        None => {
+            let name = ADMIN.parse().expect("because the name is well-formed and not reserved");
+            database.create_user(name, true).await?
+        }
+    };
+    auth::import(database, admin.id, "initial".to_owned(), TokenRole::Write, &secret).await?;
+    database.set_setting(PROGRESS, DONE).await?;
     tracing::info!(user = ADMIN, "first start: created an administrator and a token");
     Ok(Some(token))
 }
@@ -141,6 +158,37 @@ fn write_secret(path: &Path, secret: &TokenSecret) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::datadir::DataDir;
+
+    #[tokio::test]
+    async fn a_first_start_goes_on_where_it_was_interrupted() {
+        for (progress, admin_there, gives_token) in [
+            (None, false, true),
+            (Some(BEGUN), false, true),
+            (Some(BEGUN), true, true),
+            (Some(DONE), true, false),
+            // An operator's, from before.
+            (None, true, false),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let data_dir = DataDir::create(&directory.path().join("data")).unwrap();
+            let node = Node::open(Config::default(), data_dir).unwrap();
+            if let Some(progress) = progress {
+                node.database.set_setting(PROGRESS, progress).await.unwrap();
+            }
+            if admin_there {
+                node.database.create_user(ADMIN.parse().unwrap(), true).await.unwrap();
+            }
+            let token = first_start(&node, true).await.unwrap();
+            assert_eq!(token.is_some(), gives_token, "{progress:?} {admin_there}");
+            if let Some(InitialToken::Shown(secret)) = token {
+                assert!(node.database.token_by_hash(&secret.sha256()).unwrap().is_some());
+            }
+            assert_eq!(first_start(&node, true).await.unwrap(), None, "done");
+            node.close().await;
+        }
+    }
 
     #[test]
     fn addresses_to_print() {

@@ -145,6 +145,11 @@ pub enum Repo {
     Delete { repo: RepoPath },
     /// Give a repository another name; the old one redirects
     Rename { repo: RepoPath, to: RepoPath },
+    /// Show a repository to everybody, or to its owner and administrators only. Before it is shown to everybody, what no
+    /// ref reaches is dropped
+    Visibility { repo: RepoPath, visibility: Visibility },
+    /// Let an administrator push every ref, refs/pr/* too; or no more
+    Mirror { repo: RepoPath, mirror: Switch },
     /// Write a repository into DIR as a bare git repository
     Export { repo: RepoPath, dir: PathBuf },
     /// Take every ref of the git repository in DIR into a new or existing repository
@@ -154,6 +159,18 @@ pub enum Repo {
         #[command(flatten)]
         new: NewRepo,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Visibility {
+    Public,
+    Private,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Args)]
@@ -262,6 +279,10 @@ mod tests {
             "repo list",
             "repo delete spaces/ann/x",
             "repo rename ann/x ann/y",
+            "repo visibility ann/x public",
+            "repo visibility datasets/ann/x private",
+            "repo mirror ann/x on",
+            "repo mirror ann/x off",
             "repo export ann/x dir",
             "repo import dir ann/x --mirror --blob-max 1GiB",
             "fsck --repo ann/x",
@@ -291,6 +312,10 @@ mod tests {
             "repo create x",
             "repo create ann/x --public --private",
             "repo create ann/x --blob-max many",
+            "repo visibility ann/x",
+            "repo visibility ann/x hidden",
+            "repo mirror ann/x",
+            "repo mirror ann/x yes",
             "debug clock tomorrow",
             "serve --listen 8080",
             "serve --public-url hub",

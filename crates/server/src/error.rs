@@ -11,8 +11,8 @@ use git_protocol::{Service, pktline};
 use http::{HeaderValue, Response, StatusCode, header};
 use repository::snapshot::SnapshotError;
 
+use crate::free::Full;
 use crate::http::Body;
-use crate::node::Full;
 use crate::route::{Dialect, NoRoute};
 use crate::spool::Broken;
 use crate::staging::StagingError;
@@ -246,7 +246,8 @@ impl From<Full> for Error {
 impl From<StagingError> for Error {
     fn from(error: StagingError) -> Error {
         match error {
-            StagingError::NoRoom => Error::Busy("too much is being uploaded"),
+            StagingError::NoRoom => Error::Busy("too much is being sent to it"),
+            StagingError::Full(full) => full.into(),
             StagingError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
                 Error::DiskFull("the disk is full".to_owned())
             }
@@ -260,6 +261,7 @@ impl From<Broken> for Error {
         match broken {
             Broken::Busy => Error::Busy("too many fetches are being prepared"),
             Broken::NoRoom => Error::Busy("too much is being downloaded"),
+            Broken::DiskFull => Error::DiskFull("the disk is nearly full".to_owned()),
             Broken::Failed => Error::InternalLogged,
         }
     }

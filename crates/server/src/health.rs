@@ -68,6 +68,7 @@ fn reading(server: &Server) -> Reading {
     Reading {
         spool: server.spool.stats(),
         staging_bytes: server.staging.held_bytes(),
+        fetch_bodies_bytes: server.fetch_bodies.held_bytes(),
         database: server.node.database.stats().ok(),
         disk_free_bytes: server.node.disk.free_bytes().ok(),
     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::Node;
@@ -18,25 +19,40 @@ const GRACE: Duration = Duration::from_secs(5);
 /// after `stop`.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let interval = node.config.maintenance.interval.duration();
+    rounds(&node.maintenance, interval, &stop, || maintain(Arc::clone(&node))).await;
+}
+
+/// Each `round` says whether it went well. Whatever it does, the next one comes.
+async fn rounds<F>(wake: &Notify, interval: Duration, stop: &CancellationToken, round: impl Fn() -> F)
+where
+    F: Future<Output = bool> + Send + 'static,
+{
     let mut pause = interval;
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = node.maintenance.notified() => {}
+            () = wake.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
-        let work = maintain(&node);
-        tokio::pin!(work);
+        // Its own task, in which a panic ends.
+        let mut work = tokio::spawn(round());
         let done = tokio::select! {
-            done = &mut work => Some(done),
-            () = stop.cancelled() => tokio::time::timeout(GRACE, work).await.ok(),
+            done = &mut work => done,
+            () = stop.cancelled() => match tokio::time::timeout(GRACE, &mut work).await {
+                Ok(done) => done,
+                Err(_) => return work.abort(),
+            },
         };
-        pause = if done == Some(false) { interval.max(PAUSE_AFTER_FAILURE) } else { interval };
+        let well = done.unwrap_or_else(|failure| {
+            tracing::error!(%failure, "maintenance ended abnormally; it is tried again");
+            false
+        });
+        pause = if well { interval } else { interval.max(PAUSE_AFTER_FAILURE) };
     }
 }
 
 /// False if it failed.
-async fn maintain(node: &Node) -> bool {
+async fn maintain(node: Arc<Node>) -> bool {
     match node.changes.maintain(false).await {
         Ok(report) => {
             tracing::debug!(%report, "maintenance");
@@ -49,5 +65,49 @@ async fn maintain(node: &Node) -> bool {
             );
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_panic_or_a_failure_comes_another_round_later() {
+        let (stop, count) = (CancellationToken::new(), Arc::new(AtomicU32::new(0)));
+        let started = Instant::now();
+        let round = || {
+            let (stop, round) = (stop.clone(), count.fetch_add(1, Ordering::Relaxed));
+            async move {
+                match round {
+                    0 => panic!("it must not end the loop"),
+                    1 => false,
+                    2 => true,
+                    _ => {
+                        stop.cancel();
+                        true
+                    }
+                }
+            }
+        };
+        rounds(&Notify::new(), Duration::from_secs(1), &stop, round).await;
+        assert_eq!(count.load(Ordering::Relaxed), 4);
+        assert_eq!(started.elapsed(), 2 * Duration::from_secs(1) + 2 * PAUSE_AFTER_FAILURE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_that_does_not_end_is_cut_off() {
+        let stop = CancellationToken::new();
+        let started = Instant::now();
+        let round = || {
+            stop.cancel();
+            std::future::pending()
+        };
+        rounds(&Notify::new(), Duration::from_secs(1), &stop, round).await;
+        assert_eq!(started.elapsed(), Duration::from_secs(1) + GRACE);
     }
 }

@@ -16,6 +16,7 @@ pub mod control;
 pub mod datadir;
 pub mod doctor;
 pub mod error;
+pub mod free;
 mod git;
 mod health;
 mod home;

@@ -49,7 +49,9 @@ pub enum PushResult {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reading {
     pub spool: spool::Stats,
+    /// Of pushes.
     pub staging_bytes: u64,
+    pub fetch_bodies_bytes: u64,
     /// `None` if the database cannot be read.
     pub database: Option<database::Stats>,
     /// Of the file system of the data directory.
@@ -192,7 +194,9 @@ impl Reading {
             "Answers looked for in the cache and not found",
             spool.misses as f64,
         );
-        gauge(registry, "staging_bytes", "Request bodies under way", self.staging_bytes);
+        gauge(registry, "staging_bytes", "Request bodies of pushes under way", self.staging_bytes);
+        let fetches = self.fetch_bodies_bytes;
+        gauge(registry, "fetch_bodies_bytes", "Request bodies of fetches under way", fetches);
         if let Some(free) = self.disk_free_bytes {
             gauge(registry, "disk_free_bytes", "Free in the data directory's file system", free);
         }

@@ -27,10 +27,18 @@ use crate::staging::{self, Staging};
 pub(crate) struct Server {
     pub node: Arc<Node>,
     pub spool: Spool,
+    /// Bodies of pushes.
     pub staging: Staging,
+    /// Bodies of fetches, which anybody may send: apart, so that they do not keep pushes out.
+    pub fetch_bodies: Staging,
     pub metrics: Metrics,
+    /// Turns for answers to fetches.
     pub builds: Builds,
+    /// Turns for listings of refs: these are over soon, and do not wait for long clones.
+    pub listings: Builds,
     pub protocol: git_protocol::Limits,
+    /// Of this process; clients that trace sessions note it and tell theirs, which the log of pushes shows.
+    pub session_id: String,
     /// Pushes that run; they outlive their connections.
     pub pushes: TaskTracker,
     pub draining: AtomicBool,
@@ -44,6 +52,10 @@ const COMMANDS_BYTES: u64 = 64 << 20;
 const HEAD_BYTES: usize = 64 << 10;
 const MEMORY_PER_BODY: usize = 1 << 20;
 const MEMORY_OF_BODIES: u64 = 64 << 20;
+/// Nearly all requests of a fetch are smaller.
+const MEMORY_PER_FETCH_BODY: usize = 64 << 10;
+/// At a time. One of a million refs takes some 80 MB until it is in the spool.
+const LISTINGS_MAX: usize = 4;
 /// After the deadline of draining, for connections to notice that they are cut off.
 const CUT_OFF_WITHIN: Duration = Duration::from_secs(1);
 /// Out of file descriptors, most likely: that passes.
@@ -109,15 +121,26 @@ impl Server {
             memory_per_body: MEMORY_PER_BODY,
             memory_max: MEMORY_OF_BODIES,
             bytes_max: storage.staging_max.bytes(),
+            // Who pushes is known.
+            bytes_for_small: 0,
+        };
+        let fetch_bodies = staging::Limits {
+            memory_per_body: MEMORY_PER_FETCH_BODY,
+            memory_max: MEMORY_OF_BODIES,
+            bytes_max: storage.fetch_bodies_max.bytes(),
+            bytes_for_small: storage.fetch_bodies_max.bytes() / 4,
         };
         let cpus = std::thread::available_parallelism().map_or(2, usize::from);
         let running = if limits.cold_builds == 0 { cpus } else { limits.cold_builds };
         Server {
-            spool: Spool::new(node.disk.clone(), spool),
-            staging: Staging::new(node.disk.clone(), staging),
+            spool: Spool::new(node.disk.clone(), node.free.clone(), spool),
+            staging: Staging::new(node.disk.clone(), node.free.clone(), staging),
+            fetch_bodies: Staging::new(node.disk.clone(), node.free.clone(), fetch_bodies),
             metrics: Metrics::new(),
             builds: Builds::new(running, limits.cold_builds_waiting),
+            listings: Builds::new(running.min(LISTINGS_MAX), limits.cold_builds_waiting),
             protocol: node.config.protocol_limits(),
+            session_id: ulid::Ulid::new().to_string().to_ascii_lowercase(),
             pushes: TaskTracker::new(),
             draining: AtomicBool::new(false),
             connections: TaskTracker::new(),

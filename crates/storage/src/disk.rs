@@ -1,9 +1,11 @@
 //! The local disk engine.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use memmap2::Mmap;
@@ -12,6 +14,9 @@ use memmap2::Mmap;
 #[derive(Clone, Debug)]
 pub struct Disk {
     root: PathBuf,
+    /// Directories whose own entry this process knows to be durable. One that merely exists may have been made by a
+    /// writer, or a process, that did not live to fsync its parent.
+    durable: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 /// A file in `staging/`. Gone when dropped, unless published; what a crash leaves there is removed at the next start.
@@ -44,7 +49,10 @@ impl Disk {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
             _ => create_dirs(&staging).map_err(io_error)?,
         }
-        Ok(Disk { root: root.to_owned() })
+        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_directory(parent).map_err(io_error)?;
+        }
+        Ok(Disk { root: root.to_owned(), durable: Arc::default() })
     }
 
     pub fn root(&self) -> &Path {
@@ -56,21 +64,41 @@ impl Disk {
         tempfile::Builder::new().prefix("").tempfile_in(self.root.join(STAGING))
     }
 
-    /// Makes the bytes of `file` durable under `key`: fsync of the file, rename, fsync of every directory that
-    /// changed. On return a crash cannot lose them. Refuses a key that exists.
+    /// Makes the bytes of `file` durable under `key`: fsync of the file, rename, fsync of every directory on the way
+    /// that is not known to be durable. On return a crash cannot lose them. Refuses a key that exists.
     pub fn publish(&self, file: TempFile, key: &str) -> io::Result<()> {
         let path = self.path(key);
         file.as_file().sync_all()?;
         let parent = path.parent().expect("because keys have directories");
-        let mut changed = vec![parent.to_owned()];
-        let mut directory = parent;
-        while !directory.exists() {
-            directory = directory.parent().expect("because the root exists");
-            changed.push(directory.to_owned());
-        }
         create_dirs(parent)?;
         file.persist_noclobber(&path).map_err(|error| error.error)?;
-        changed.iter().try_for_each(|directory| sync_directory(directory))
+        sync_directory(parent)?;
+        self.sync_entries_to(parent)
+    }
+
+    /// The names of what lies directly in `directory` (a prefix of keys that ends before a slash); none if it is not
+    /// there. For small directories with one owner, such as a repository's manifests.
+    pub fn names_in(&self, directory: &str) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(self.path(directory)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    /// Makes the entries of `directory` and of the directories above it durable, up to the root.
+    fn sync_entries_to(&self, directory: &Path) -> io::Result<()> {
+        let is_known = |directory: &Path| {
+            self.durable.lock().unwrap_or_else(PoisonError::into_inner).contains(directory)
+        };
+        let mut current = directory;
+        while current != self.root && !is_known(current) {
+            let parent = current.parent().expect("because keys lie below the root");
+            sync_directory(parent)?;
+            self.durable.lock().unwrap_or_else(PoisonError::into_inner).insert(current.to_owned());
+            current = parent;
+        }
+        Ok(())
     }
 
     /// The bytes under `key`, mapped: they count as file cache, not as memory of this process.

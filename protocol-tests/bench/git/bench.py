@@ -33,7 +33,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5, help="of which the median counts (default %(default)s)")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a row violates its bound")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write all figures there")
-    parser.add_argument("--perf", type=Path, metavar="DIR", help="also run `perf record` on granary, to DIR/ROW.data")
+    parser.add_argument("--perf", type=Path, metavar="DIR", help="also run `perf record` on granary in the last round, to DIR/ROW.data")
     given = parser.parse_args()
     given.rows = given.rows.split(",") if given.rows else names
     if unknown := set(given.rows) - set(names):
@@ -48,7 +48,8 @@ def profiled(directory, row, pid):
         return
     directory.mkdir(parents=True, exist_ok=True)
     recorder = subprocess.Popen(
-        ["perf", "record", "-q", "-F", "4000", "-e", "cpu-clock", "--call-graph", "fp", "-p", str(pid), "-o", directory / f"{row}.data"],
+        ["perf", "record", "-q", "-F", "2500", "-e", "cpu-clock", "--call-graph", "dwarf,16384", "-p", str(pid),
+         "-o", directory / f"{row}.data"],
         stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(0.5)  # perf does not say when it is attached
     try:
@@ -87,7 +88,8 @@ def run_row(row, granary, peer, corpus, rounds, perf):
     }
 
 
-HEADER = f"{'row':<18}{'operation':<36}{'peer CPU':>11}{'ours CPU':>11}{'ratio':>9}{'bound':>8}{'peer wall':>12}{'ours wall':>12}{'RssAnon':>10}"
+HEADER = (f"{'row':<18}{'operation':<36}{'peer CPU':>11}{'ours CPU':>11}{'ratio':>9}{'bound':>8}"
+          f"{'peer wall':>12}{'ours wall':>12}{'RssAnon':>10}")
 
 
 def line(result):
@@ -103,7 +105,6 @@ def run(given, directory, stack):
     for side in (granary, peer):
         stack.callback(side.stop)
         side.start()
-    peer.standing  # before any request, so that no process of git is in it
     with proc.on_core(sides.GENERATOR_CORE):
         print(f"peer: nginx + fcgiwrap + http-backend of {git('version')}; CPU and wall are medians of {given.rounds} rounds\n")
         print(HEADER)
@@ -125,7 +126,8 @@ def run(given, directory, stack):
 
 def main():
     given = arguments()
-    missing = [tool for tool, found in (("nginx", nginx.binary()), ("fcgiwrap", os.path.exists(sides.fcgiwrap_binary())),
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the servers are stopped too
+    missing = [tool for tool, found in (("nginx", nginx.binary()), ("fcgiwrap", os.path.exists(sides.fcgiwrap())),
                                         ("cc", shutil.which("cc"))) if not found]
     if missing:
         sys.exit(f"missing: {', '.join(missing)} (apt-get install nginx-light fcgiwrap gcc)")
@@ -137,7 +139,8 @@ def main():
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     worse = [result["row"] for result in results + findings if result["good"] is False]
-    print(f"\n{time.monotonic() - started:.0f} s. " + (f"Worse than their bound: {', '.join(worse)}" if worse else "Every row is within its bound."))
+    verdict = f"Worse than their bound: {', '.join(worse)}" if worse else "Every row is within its bound."
+    print(f"\n{time.monotonic() - started:.0f} s. {verdict}")
     if given.json:
         given.json.write_text(json.dumps({"rounds": given.rounds, "rows": results, "findings": findings}, indent=1))
     sys.exit(1 if worse and given.check else 0)

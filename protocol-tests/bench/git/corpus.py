@@ -16,6 +16,7 @@ class Repo:
     name: str
     path: object
     commits: list
+    objects: int = 0
     pushes: list = field(default_factory=list)
 
     @property
@@ -81,12 +82,15 @@ class Corpus:
         full = self._repo("big_full", [])
         self.git.at(full.path)("fetch", "-q", self.directory / "big-pushed.git", f"{MAIN}:{MAIN}")
         pack(self.git.at(full.path))
-        self.made["big_full"] = Repo("big_full", full.path, [repo.pushes[0][1]])
+        self.made["big_full"] = Repo("big_full", full.path, [repo.pushes[0][1]], in_pack(self.git.at(full.path)))
         return repo
 
     def big_full(self):
         self("big")
         return self.made["big_full"]
+
+    def empty(self):
+        return self._repo("empty", [])
 
     # -- making them --------------------------------------------------------------------------------------------
 
@@ -95,7 +99,7 @@ class Corpus:
         git = self.git.init(path, "--bare")
         commits = self._commit(git, changes, wire.ZERO, 1_700_000_000) if changes else []
         pack(git)
-        repo = Repo(name, path, commits)
+        repo = Repo(name, path, commits, in_pack(git))
         if more:
             source = self.directory / f"{name}-pushed.git"
             shutil.copytree(path, source)
@@ -134,6 +138,12 @@ class Corpus:
                            input=revisions, seconds=300)
             pushes.append((old, new, done.stdout))
         return pushes
+
+
+def in_pack(git):
+    counted = dict(line.split(": ") for line in git("count-objects", "-v").splitlines())
+    assert counted["count"] == "0", "all packed"
+    return int(counted["in-pack"])
 
 
 def pack(git):

@@ -41,12 +41,11 @@ class Connection:
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
             self.socket.connect(self.address)
             self.rest = b""
-        head = f"{method} {target} HTTP/1.1\r\n{self.common}{headers}"
-        if method == "POST":
-            head += f"Content-Length: {len(body)}\r\n"
-        self.socket.sendall(head.encode() + b"\r\n" + body if len(body) < 65536 else head.encode() + b"\r\n")
-        if len(body) >= 65536:
-            self.socket.sendall(body)
+        length = f"Content-Length: {len(body)}\r\n" if method == "POST" else ""
+        head = f"{method} {target} HTTP/1.1\r\n{self.common}{headers}{length}\r\n".encode()
+        self.socket.sendall(head + body[:65536])
+        if len(body) > 65536:
+            self.socket.sendall(memoryview(body)[65536:])
 
     def _more(self):
         count = self.socket.recv_into(self.view)
@@ -149,6 +148,19 @@ class Repository:
         return self.connection.request(
             "POST", f"{self.path}/{service}",
             f"{protocol}Content-Type: application/x-{service}-request\r\nAccept: application/x-{service}-result\r\n", body)
+
+
+def objects_in(fetched):
+    """What the header of the pack in an answer says. Git sends it in pieces."""
+    stream, header = bytes(fetched.first), b""
+    position = stream.index(b"packfile\n") + len(b"packfile\n")
+    while len(header) < 12:
+        length = int(stream[position : position + 4], 16)
+        if stream[position + 4] == 1:
+            header += stream[position + 5 : position + length]
+        position += length
+    assert header.startswith(b"PACK")
+    return int.from_bytes(header[8:12], "big")
 
 
 def ls_refs_body(*arguments):

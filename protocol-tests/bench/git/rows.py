@@ -48,7 +48,9 @@ def clone(name):
         def once():
             remote.advertisement()
             remote.ls_refs()
-            remote.fetch(body)
+            return remote.fetch(body)
+        sent = replay.objects_in(once())
+        assert sent == repo.objects, f"{side.name} sent {sent} objects of {repo.objects}"
         return once
     return repeated(operation)
 
@@ -72,8 +74,10 @@ def cold_fetch(name, body):
 
 
 def older(repo, number):
-    """A commit of the newer half of the history; repeats after many."""
-    return len(repo.commits) - 1 - number * 7 % (len(repo.commits) // 2)
+    """A commit that has at least twenty before it: each once, until `number` comes near their number."""
+    choice = len(repo.commits) - 20
+    assert number < choice, "a cold answer would be asked for twice: fewer rounds, please"
+    return len(repo.commits) - 1 - number * 7 % choice
 
 
 def incremental_body(repo, number):
@@ -163,6 +167,25 @@ def pushes_of_many(side, corpus, round, count):
     return Counted([together], count)
 
 
+def real_clones(side, corpus, round, count):
+    """By git itself, every time into a new directory, which must hold everything."""
+    repo = corpus("history")
+    url, git = side.url(side.add(repo)), corpus.git
+    targets = [corpus.directory / f"clone-{side.name}-{round}-{n}" for n in range(count)]
+
+    def once(target):
+        git("clone", "-q", "--bare", url, target)
+        assert git.at(target)("rev-parse", "main") == repo.tip
+    return [lambda target=target: once(target) for target in targets]
+
+
+def real_pushes(side, corpus, round, count):
+    repo = corpus("history")
+    url, git = side.url(side.fresh(repo)), corpus.git.at(repo.path.with_name("history-pushed.git"))
+    side.compact()
+    return [lambda new=new: git("push", "-q", url, f"{new}:refs/heads/main") for _, new, _ in repo.pushes[:count]]
+
+
 class Counted(list):
     """Callables that stand for another number of operations."""
 
@@ -176,16 +199,16 @@ def haves_before(distance):
 
 
 ROWS = [
-    Row("clone", "hot clone, 1 MB, 1,029 objects", clone("history"), 16, TENFOLD, more=8),
-    Row("tiny", "hot clone, 4 KB, 5 objects", clone("tiny"), 16, TENFOLD, more=8),
-    Row("poll", "poll: info/refs + ls-refs", repeated(poll), 24, TENFOLD, more=8),
-    Row("depth1", "fetch depth 1, hot", fetch("history", "deepen 1"), 24, more=8),
+    Row("clone", "hot clone, 1 MB, 1,029 objects", clone("history"), 16, TENFOLD, more=24),
+    Row("tiny", "hot clone, 4 KB, 5 objects", clone("tiny"), 16, TENFOLD, more=24),
+    Row("poll", "poll: info/refs + ls-refs", repeated(poll), 24, TENFOLD, more=24),
+    Row("depth1", "fetch depth 1, hot", fetch("history", "deepen 1"), 24, more=24),
     Row("depth1-cold", "fetch depth 1, cold", cold_fetch(
         "history", lambda repo, n: replay.fetch_body([repo.commits[older(repo, n)]], "deepen 1")), 24),
-    Row("blobless", "fetch blob:none, hot", fetch("history", "filter blob:none"), 24, more=8),
+    Row("blobless", "fetch blob:none, hot", fetch("history", "filter blob:none"), 24, more=24),
     Row("blobless-cold", "fetch blob:none, cold", cold_fetch(
         "history", lambda repo, n: replay.fetch_body([repo.commits[older(repo, n)]], "filter blob:none")), 24),
-    Row("incremental", "incremental fetch, hot", fetch("history", haves=haves_before(5), done=False), 24, more=8),
+    Row("incremental", "incremental fetch, hot", fetch("history", haves=haves_before(5), done=False), 24, more=24),
     Row("incremental-cold", "incremental fetch, cold", cold_fetch("history", incremental_body), 24),
     Row("clone-cold", "cold clones, distinct 1 MB repos", cold_clones, 12),
     Row("push", "small push, one repo", pushes("history"), 24),
@@ -195,9 +218,11 @@ ROWS = [
     Row("push-big", "push of 64 MiB, 16 files", pushes("big"), 1),
     Row("refs", "100k refs, all, v2", repeated(all_refs), 4, more=2),
     Row("refs-v0", "100k refs, all, v0", repeated(all_refs_v0), 4, more=2),
-    Row("refs-prefix", "100k refs, HEAD+heads+tags", repeated(some_refs), 24, more=8),
+    Row("refs-prefix", "100k refs, HEAD+heads+tags", repeated(some_refs), 24, more=24),
     Row("wide", "hot clone, 10k-file tree", clone("wide"), 4, more=4),
     Row("wide-depth1-cold", "fetch depth 1, 10k files, cold", cold_fetch(
         "wide", lambda repo, n: replay.fetch_body([repo.commits[older(repo, n)]], "deepen 1")), 2),
+    Row("git-clone", "git clone, 1 MB, by git itself", real_clones, 6),
+    Row("git-push", "git push, one commit, by git itself", real_pushes, 6),
     Row("clone-big", "hot clone, 64 MiB", clone("big_full"), 2, more=2),
 ]

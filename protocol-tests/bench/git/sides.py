@@ -2,14 +2,15 @@
 
 import contextlib
 import itertools
-import os
 import mmap
+import os
 import shutil
 import signal
 import struct
 import subprocess
+from pathlib import Path
 
-from harness import hub, nginx, wait
+from harness import hub, nginx, wait, wire
 
 import proc
 import replay
@@ -37,6 +38,9 @@ class Granary:
 
     def connect(self, push=False, **options):
         return replay.Connection(hub.HOST, self.hub.port, self.token if push else None, **options)
+
+    def url(self, path):
+        return self.hub.git_url(path[1:], self.token)
 
     def add(self, repo):
         """Import it once, for reading; `compact` follows."""
@@ -81,7 +85,7 @@ class Peer:
 
     def start(self):
         reap = self.directory / "reap"
-        subprocess.run(["cc", "-O2", "-o", reap, os.path.join(os.path.dirname(__file__), "reap.c")], check=True)
+        subprocess.run(["cc", "-O2", "-o", reap, Path(__file__).parent / "reap.c"], check=True)
         self.counters_file = self.directory / "counters"
         self.counters_file.write_bytes(bytes(24))
         with open(self.counters_file, "r+b") as file:
@@ -89,20 +93,22 @@ class Peer:
         socket = self.directory / "fcgi.sock"
         configuration = self._configuration(socket, reap)
         with proc.on_core(SERVER_CORE):
-            self._start([fcgiwrap_binary(), "-c", str(FCGI_PROCESSES), "-s", f"unix:{socket}"])
+            self._start([fcgiwrap(), "-c", str(FCGI_PROCESSES), "-s", f"unix:{socket}"])
             wait.until(socket.exists, "fcgiwrap listens")
             self._start([nginx.binary(), "-p", str(self.directory), "-c", str(configuration)])
         wait.until(self._answers, "nginx answers")
+        # The processes that live as long as the server; there are none of git yet.
+        self.standing = self.pids()
 
     def _start(self, command):
         with open(self.directory / "stderr", "ab") as log:
-            self.processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True))
+            self.processes.append(subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True))
 
     def _answers(self):
+        """Through all of it: there is no such repository."""
         with contextlib.suppress(OSError):
-            import socket
-            socket.create_connection((hub.HOST, self.port), timeout=1).close()
-            return True
+            return wire.http(f"http://{hub.HOST}:{self.port}/none/info/refs?service=git-upload-pack").status == 404
 
     def stop(self):
         for process in reversed(self.processes):
@@ -126,7 +132,8 @@ class Peer:
         }
         common = "".join(f"        fastcgi_param {key} {value};\n" for key, value in parameters.items())
         common += f"        fastcgi_pass unix:{socket};\n        fastcgi_read_timeout 300s;\n"
-        temporary = "".join(f"    {kind}_temp_path {self.directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = "".join(f"    {kind}_temp_path {self.directory}/{kind};\n" for kind in kinds)
         user = "user root;\n" if os.getuid() == 0 else ""
         file = self.directory / "nginx.conf"
         file.write_text(
@@ -135,12 +142,16 @@ class Peer:
             f"    keepalive_requests 1000000;\n{temporary}    server {{\n    listen {hub.HOST}:{self.port};\n"
             "    client_max_body_size 0;\n"
             f"    location / {{\n        fastcgi_param PATH_INFO $uri;\n{common}    }}\n"
-            f"    location ~ ^/unbuffered(/.*)$ {{\n        fastcgi_buffering off;\n        fastcgi_param PATH_INFO $1;\n{common}    }}\n"
+            "    location ~ ^/unbuffered(/.*)$ {\n        fastcgi_buffering off;\n"
+            f"        fastcgi_param PATH_INFO $1;\n{common}    }}\n"
             "    }\n}\n")
         return file
 
     def connect(self, push=False, **options):
         return replay.Connection(hub.HOST, self.port, **options)
+
+    def url(self, path):
+        return f"http://{hub.HOST}:{self.port}{path}"
 
     def add(self, repo):
         if repo.name not in self.paths:
@@ -156,10 +167,11 @@ class Peer:
         return f"/{name}"
 
     def _counters(self):
-        """(microseconds of CPU, blocks of 512 bytes written, runs) of the CGI programs."""
+        """(microseconds of CPU, blocks of 512 bytes written, runs) of the CGI programs that have ended."""
         return struct.unpack("=3Q", self.counters[:24])
 
     def written_bytes(self):
+        """Like proc.write_bytes, of git alone."""
         return self._counters()[1] * 512
 
     def pids(self):
@@ -172,13 +184,6 @@ class Peer:
             total += proc.cpu_seconds(pid)
         return total
 
-    @property
-    def standing(self):
-        """The processes that live as long as the server."""
-        if not hasattr(self, "_standing"):
-            self._standing = self.pids()
-        return self._standing
-
     def pss_kib(self):
         total = 0
         for pid in self.pids():
@@ -188,5 +193,5 @@ class Peer:
         return total
 
 
-def fcgiwrap_binary():
+def fcgiwrap():
     return shutil.which("fcgiwrap") or "/usr/sbin/fcgiwrap"

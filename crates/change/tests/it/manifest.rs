@@ -50,6 +50,7 @@ async fn a_chain_of_deltas_says_the_same_as_a_base() {
         let new = git.commit("a", format!("{n}").as_bytes());
         let range = if old.is_null() { format!("{new}") } else { format!("{new} ^{old}") };
         hub.push(&repo, &[(MAIN, old, new)], Some(git.pack(&range))).await;
+        hub.clock.advance_ms(6_000);
         assert_eq!(hub.changes.maintain(false).await.unwrap().manifests, 1);
         old = new;
     }
@@ -62,4 +63,54 @@ async fn a_chain_of_deltas_says_the_same_as_a_base() {
     let repos = changes.database().repos(None, 10).unwrap();
     assert_eq!(changes.database().snapshot(repos[0].id).unwrap().unwrap().refs[0].oid, old);
     assert!(changes.fsck(None).await.unwrap().findings.is_empty());
+}
+
+#[tokio::test]
+async fn renames_deletions_and_restores_are_told() {
+    let hub = hub().await;
+    let (repo, git) = (hub.repo("model").await, hub.git("work"));
+    let tip = git.commit("a", b"a");
+    hub.push(&repo, &[(MAIN, Oid::NULL, tip)], Some(git.pack("main"))).await;
+    hub.changes.maintain(true).await.unwrap();
+    hub.changes.database().rename_repo(repo.id, "ada/renamed".parse().unwrap()).await.unwrap();
+    let gone = hub.repo("model").await;
+    hub.push(&gone, &[(MAIN, Oid::NULL, tip)], Some(git.pack("main"))).await;
+    assert_eq!(hub.changes.maintain(true).await.unwrap().manifests, 2);
+    hub.changes.delete_repo(&gone).await.unwrap();
+    hub.assert_sound().await;
+
+    // A restored data directory has no manifests; each repository gets one again.
+    let backup = hub.path("backup");
+    hub.changes.backup(backup.clone()).await.unwrap();
+    let restored = hub.path("restored");
+    change::restore(&backup, &restored).await.unwrap();
+    let changes = open(&restored, Clock::default());
+    assert_eq!(changes.maintain(true).await.unwrap().manifests, 1);
+    changes.database().close().await;
+    for data in [hub.data(), restored] {
+        hub.changes.database().close().await;
+        std::fs::remove_file(data.join("granary.db")).unwrap();
+        let report = change::rebuild(&data).await.unwrap();
+        assert_eq!((report.repos, report.problems), (1, vec![]));
+        let repos = open(&data, Clock::default()).database().repos(None, 10).unwrap();
+        assert_eq!(repos[0].path.to_string(), "ada/renamed");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_found() {
+    let hub = hub().await;
+    let (repo, git) = (hub.repo("model").await, hub.git("work"));
+    let tip = git.commit("a", b"a");
+    hub.push(&repo, &[(MAIN, Oid::NULL, tip)], Some(git.pack("main"))).await;
+    hub.changes.maintain(true).await.unwrap();
+    let directory = hub.data().join("manifests").join(repo.id.0.to_string());
+    let file = std::fs::read_dir(directory).unwrap().next().unwrap().unwrap().path();
+    let good = std::fs::read(&file).unwrap();
+    for at in (0..good.len()).step_by(37) {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        std::fs::write(&file, bad).unwrap();
+        assert_eq!(hub.changes.fsck(None).await.unwrap().findings.len(), 1, "a flip at {at}");
+    }
 }

@@ -1,7 +1,8 @@
 //! Do the rows keep what the schema and this crate promise? For fsck.
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::checksum::TABLES;
 use super::{Database, DbError, all};
 use crate::RepoId;
 
@@ -52,13 +53,16 @@ const RULES: &[&str] = &[
 ];
 
 impl Database {
-    /// SQLite's own `integrity_check` and `foreign_key_check`, plus the rules of this crate; each finding is
-    /// one sentence. Reads everything, in one state; writes go on.
+    /// SQLite's own `integrity_check` and `foreign_key_check`, the checksum of every row, and the rules of this
+    /// crate; each finding is one sentence. Reads everything, in one state; writes go on.
     pub fn check(&self) -> Result<Vec<String>, DbError> {
         self.0.readers.snapshot(|conn| {
             let mut findings = integrity(conn)?;
+            for table in TABLES {
+                add(&mut findings, table.check(conn)?);
+            }
             for rule in RULES {
-                add(&mut findings, all(conn, rule, [], |row| row.get(0))?);
+                add(&mut findings, all(conn, rule, [], sentence)?);
             }
             add(&mut findings, clashes(conn)?);
             let next = conn
@@ -97,7 +101,8 @@ fn clashes(conn: &Connection) -> Result<Vec<String>, DbError> {
     let mut statement = conn.prepare("SELECT repo_id, name FROM ref ORDER BY repo_id, name")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let (of, name): (RepoId, String) = (row.get(0)?, row.get(1)?);
+        let of: RepoId = row.get(0)?;
+        let name = text(row, 1)?;
         if of != repo {
             begun.clear();
             repo = of;
@@ -111,6 +116,16 @@ fn clashes(conn: &Connection) -> Result<Vec<String>, DbError> {
         begun.push(name);
     }
     Ok(findings)
+}
+
+fn sentence(row: &Row<'_>) -> rusqlite::Result<String> {
+    text(row, 0)
+}
+
+/// Also of a damaged row, where it may be no UTF-8, or nothing.
+fn text(row: &Row<'_>, index: usize) -> rusqlite::Result<String> {
+    let bytes = row.get_ref(index)?.as_bytes_or_null()?;
+    Ok(bytes.map_or("a row lacks a value".into(), String::from_utf8_lossy).into_owned())
 }
 
 fn add(findings: &mut Vec<String>, new: Vec<String>) {
@@ -171,7 +186,7 @@ mod tests {
     async fn each_rule_finds_what_breaks_it() {
         let cases: &[(&str, &str)] = &[
             ("UPDATE account SET folded = 'Acme'", "user Acme is folded as Acme"),
-            ("INSERT INTO token VALUES (1, 1, 'x', 7, zeroblob(32), 0, 0)", "token 1 has role 7"),
+            ("INSERT INTO token VALUES (1, 1, 'x', 7, zeroblob(32), 0, 0, 0)", "token 1 has role 7"),
             ("UPDATE repo SET visibility = 5", "repo 1 has a kind, visibility or state that does not exist"),
             ("UPDATE repo SET folded = 'acme/NEW'", "repo 1 is folded as acme/NEW"),
             ("UPDATE repo SET namespace = 'x', folded = 'x/new'", "repo 1 belongs to no user"),
@@ -200,7 +215,7 @@ mod tests {
             ("UPDATE pack SET inline = x'00'", "says 10 bytes and holds 1"),
             ("UPDATE pack SET added_generation = 9", "was added in the future"),
             (
-                "INSERT INTO pack SELECT repo_id, id, 2, kind, objects, bytes, closure, 1, NULL, 0, inline FROM pack",
+                "INSERT INTO pack SELECT repo_id, id, 2, kind, objects, bytes, closure, 1, NULL, 0, 0, inline FROM pack",
                 "has 2 rows",
             ),
             ("UPDATE sequence SET next = 1 WHERE name = 'repo'", "an id of repo would be given twice"),

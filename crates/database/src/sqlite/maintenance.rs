@@ -5,6 +5,8 @@
 
 use rusqlite::params;
 
+use super::checksum::REPO;
+use super::repos::outdate_manifest;
 use super::{Database, DbError, all};
 use crate::RepoId;
 
@@ -12,6 +14,8 @@ use crate::RepoId;
 pub(super) const REST_MS: i64 = 30_000;
 /// With so many live packs it is looked at, rested or not.
 pub(super) const PACKS_MAX: i64 = 32;
+
+const LIVE: &str = "id = ?1 AND state = 0";
 
 impl Database {
     /// Live repos whose maintenance is due, oldest first.
@@ -31,8 +35,11 @@ impl Database {
     /// Makes a live repo due now. False if there is none.
     pub async fn mark_maintenance(&self, id: RepoId) -> Result<bool, DbError> {
         self.write(move |conn, now_ms| {
-            let sql = "UPDATE repo SET maint_due_ms = ?2, pending = 1 WHERE id = ?1 AND state = 0";
-            Ok(conn.prepare_cached(sql)?.execute(params![id, now_ms])? == 1)
+            let marked = REPO.change(conn, LIVE, [id], |row| {
+                row.set("maint_due_ms", now_ms)?;
+                row.set("pending", true)
+            })?;
+            Ok(marked == 1)
         })
         .await
     }
@@ -41,10 +48,21 @@ impl Database {
     /// 30 s).
     pub async fn maintenance_done(&self, id: RepoId, at_generation: i64) -> Result<(), DbError> {
         self.write(move |conn, now_ms| {
-            let sql = "UPDATE repo SET maint_due_ms = CASE WHEN generation > ?2 THEN ?3 END,
-                                       pending = generation > ?2 OR generation > manifest_generation
-                       WHERE id = ?1 AND state = 0";
-            conn.prepare_cached(sql)?.execute(params![id, at_generation, now_ms + REST_MS])?;
+            REPO.change(conn, LIVE, [id], |row| {
+                let generation: i64 = row.get("generation")?;
+                let due = (generation > at_generation).then_some(now_ms + REST_MS);
+                row.set("maint_due_ms", due)?;
+                row.set("pending", due.is_some() || generation > row.get("manifest_generation")?)
+            })?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// There are no manifests: after a restore. Every live repo gets one again.
+    pub async fn manifests_lost(&self) -> Result<(), DbError> {
+        self.write(move |conn, _| {
+            REPO.change(conn, "state = 0", [], outdate_manifest)?;
             Ok(())
         })
         .await
@@ -57,12 +75,20 @@ impl Database {
         self.read(|conn| all(conn, sql, [limit], |row| row.get(0)))
     }
 
-    pub async fn manifest_written(&self, id: RepoId, generation: i64) -> Result<(), DbError> {
+    /// The manifest says what the repo was at this generation and `acl_version`; nothing if that has moved on.
+    pub async fn manifest_written(
+        &self,
+        id: RepoId,
+        generation: i64,
+        acl_version: i64,
+    ) -> Result<(), DbError> {
         self.write(move |conn, _| {
-            let sql = "UPDATE repo SET manifest_generation = ?2,
-                                       pending = maint_due_ms IS NOT NULL OR generation > ?2
-                       WHERE id = ?1 AND state = 0 AND manifest_generation < ?2";
-            conn.prepare_cached(sql)?.execute(params![id, generation])?;
+            let behind = "id = ?1 AND state = 0 AND manifest_generation < ?2 AND acl_version = ?3";
+            REPO.change(conn, behind, params![id, generation, acl_version], |row| {
+                let due: Option<i64> = row.get("maint_due_ms")?;
+                row.set("manifest_generation", generation)?;
+                row.set("pending", due.is_some() || row.get::<i64>("generation")? > generation)
+            })?;
             Ok(())
         })
         .await

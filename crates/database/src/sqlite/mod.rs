@@ -2,10 +2,11 @@
 //!
 //! [`Database`]'s methods are spread over the files here by theme; each is a few lines around its SQL. Reads
 //! take a connection from `readers`; writes are closures sent to `writer`, which commits in groups. `apply`
-//! is the one that moves refs.
+//! is the one that moves refs. Every row is written through `checksum`.
 
 mod apply;
 mod check;
+mod checksum;
 mod codec;
 mod copy;
 mod error;
@@ -27,6 +28,7 @@ pub use error::{ApplyError, CreateError, DbError, OpenError};
 pub use repos::{Found, NewRepo};
 
 use crate::Clock;
+use checksum::SEQUENCE;
 use error::WriteError;
 use readers::Readers;
 use writer::Writer;
@@ -123,8 +125,12 @@ impl Database {
 
 /// The next id of a table. Never given twice, even after the row with the highest one is gone.
 fn next_id(conn: &Connection, table: &str) -> rusqlite::Result<i64> {
-    conn.prepare_cached("UPDATE sequence SET next = next + 1 WHERE name = ?1 RETURNING next - 1")?
-        .query_row([table], |row| row.get(0))
+    let sequence = SEQUENCE.record(conn, "name = ?1", [table])?;
+    let mut sequence = sequence.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    let next: i64 = sequence.get("next")?;
+    sequence.set("next", next + 1)?;
+    sequence.write(conn)?;
+    Ok(next)
 }
 
 /// Collects the rows of one prepared query.

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::checksum::{PACK, Record};
 use super::{Database, DbError, all};
 use crate::{BlobState, PackId, RepoId};
 
@@ -20,9 +21,8 @@ impl Database {
     /// Committed before a byte is written at the key.
     pub async fn stage_pack(&self, id: PackId, repo: RepoId) -> Result<(), DbError> {
         self.write(move |conn, now_ms| {
-            let sql = "INSERT INTO pack (repo_id, id, state, kind, objects, bytes, closure, added_generation, staged_ms)
-                       VALUES (?1, ?2, 0, 0, 0, 0, 0, 0, ?3)";
-            conn.prepare_cached(sql)?.execute(params![repo, id, now_ms])?;
+            let (state, none, inline) = (BlobState::Staged, None::<i64>, None::<Vec<u8>>);
+            PACK.insert(conn, &[&repo, &id, &state, &0, &0, &0, &false, &0, &now_ms, &none, &inline])?;
             Ok(())
         })
         .await
@@ -31,9 +31,8 @@ impl Database {
     /// Condemns a staged pack whose push failed; nothing if it went live.
     pub async fn unstage_pack(&self, id: PackId) -> Result<(), DbError> {
         self.write(move |conn, now_ms| {
-            let sql = "UPDATE pack SET state = 2, staged_ms = NULL, not_before_ms = ?2
-                       WHERE state = 0 AND id = ?1 AND state <> 1";
-            conn.prepare_cached(sql)?.execute(params![id, now_ms])?;
+            let staged = "state = 0 AND id = ?1 AND state <> 1";
+            PACK.change(conn, staged, [id], |row| condemn(row, now_ms))?;
             Ok(())
         })
         .await
@@ -57,9 +56,8 @@ impl Database {
             return Ok(Vec::new());
         }
         self.write(move |conn, now_ms| {
-            let sql = "UPDATE pack SET state = 2, staged_ms = NULL, not_before_ms = ?1
-                       WHERE state = 0 AND staged_ms < ?1 - ?2";
-            conn.prepare_cached(sql)?.execute(params![now_ms, staged_for_ms])?;
+            let stale = "state = 0 AND staged_ms < ?1";
+            PACK.change(conn, stale, [now_ms - staged_for_ms], |row| condemn(row, now_ms))?;
             let sql = "DELETE FROM pack WHERE state = 2 AND state <> 1 AND id IN (
                            SELECT id FROM pack
                            WHERE state = 2 AND not_before_ms <= ?1 AND inline IS NOT NULL LIMIT ?2)";
@@ -102,6 +100,13 @@ impl Database {
             Ok(found.map(Bytes::from))
         })
     }
+}
+
+/// The pack is no longer staged or live, and may be deleted from `not_before_ms` on.
+pub(super) fn condemn(pack: &mut Record, not_before_ms: i64) -> rusqlite::Result<()> {
+    pack.set("state", BlobState::Condemned)?;
+    pack.set("staged_ms", None::<i64>)?;
+    pack.set("not_before_ms", not_before_ms)
 }
 
 /// Deletes what is left of deleted repos once their packs are gone; a large one takes several calls.

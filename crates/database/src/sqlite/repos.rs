@@ -2,7 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::{CreateError, Database, DbError, all, next_id, users};
+use super::checksum::{PACK, REDIRECT, REPO, Record};
+use super::{CreateError, Database, DbError, all, next_id, packs, users};
 use crate::{Repo, RepoId, RepoKind, RepoPath, RepoState, Visibility};
 
 /// Where `HEAD` of a new repo points; unborn until that branch is pushed.
@@ -86,6 +87,13 @@ impl Database {
         self.read(|conn| all(conn, sql, params![kind, folded, limit], repo))
     }
 
+    /// Live and deleted repos with an id greater than `after`, at most `limit`, in order of their ids. Unlike
+    /// [`Database::repos`], sees every repo even if names are damaged.
+    pub fn repo_ids(&self, after: RepoId, limit: u32) -> Result<Vec<RepoId>, DbError> {
+        let sql = "SELECT id FROM repo WHERE id > ?1 ORDER BY id LIMIT ?2";
+        self.read(|conn| all(conn, sql, params![after, limit], |row| row.get(0)))
+    }
+
     /// The old name redirects to the repo from now on; a redirect that stood at the new name goes. Bumps
     /// acl_version.
     pub async fn rename_repo(&self, id: RepoId, to: RepoPath) -> Result<Repo, CreateError> {
@@ -97,12 +105,15 @@ impl Database {
                 return Err(CreateError::OtherKind);
             }
             let (to, from) = (claim(conn, &to, Some(id))?, repo.path.folded());
-            let sql = "UPDATE repo SET namespace = ?2, name = ?3, folded = ?4, acl_version = acl_version + 1
-                       WHERE id = ?1";
-            conn.prepare_cached(sql)?.execute(params![id, to.namespace.as_str(), to.name(), to.folded()])?;
+            REPO.change(conn, "id = ?1", [id], |row| {
+                row.set("namespace", to.namespace.as_str())?;
+                row.set("name", to.name())?;
+                row.set("folded", to.folded())?;
+                outdate_manifest(row)?;
+                bump_acl(row)
+            })?;
             if from != to.folded() {
-                let sql = "INSERT INTO redirect (kind, folded, repo_id) VALUES (?1, ?2, ?3)";
-                conn.prepare_cached(sql)?.execute(params![to.kind, from, id])?;
+                REDIRECT.insert(conn, &[&to.kind, &from, &id])?;
             }
             repo.path = to;
             repo.acl_version += 1;
@@ -128,9 +139,12 @@ impl Database {
     /// False if there is no such live repo. Bumps acl_version.
     pub async fn set_visibility(&self, id: RepoId, visibility: Visibility) -> Result<bool, DbError> {
         self.write(move |conn, _| {
-            let sql =
-                "UPDATE repo SET visibility = ?2, acl_version = acl_version + 1 WHERE id = ?1 AND state = 0";
-            Ok(conn.prepare_cached(sql)?.execute(params![id, visibility])? == 1)
+            let changed = REPO.change(conn, "id = ?1 AND state = 0", [id], |row| {
+                row.set("visibility", visibility)?;
+                outdate_manifest(row)?;
+                bump_acl(row)
+            })?;
+            Ok(changed == 1)
         })
         .await
     }
@@ -138,9 +152,12 @@ impl Database {
     /// False if there is no such live repo. Bumps acl_version: it changes who may push what.
     pub async fn set_mirror(&self, id: RepoId, mirror: bool) -> Result<bool, DbError> {
         self.write(move |conn, _| {
-            let sql =
-                "UPDATE repo SET mirror = ?2, acl_version = acl_version + 1 WHERE id = ?1 AND state = 0";
-            Ok(conn.prepare_cached(sql)?.execute(params![id, mirror])? == 1)
+            let changed = REPO.change(conn, "id = ?1 AND state = 0", [id], |row| {
+                row.set("mirror", mirror)?;
+                outdate_manifest(row)?;
+                bump_acl(row)
+            })?;
+            Ok(changed == 1)
         })
         .await
     }
@@ -150,15 +167,19 @@ impl Database {
     /// deleted.
     pub async fn delete_repo(&self, id: RepoId, blobs_until_ms: i64) -> Result<bool, DbError> {
         self.write(move |conn, _| {
-            let sql =
-                "UPDATE repo SET state = 1, acl_version = acl_version + 1, packs_count = 0, packs_bytes = 0,
-                                       maint_due_ms = NULL, pending = 0
-                       WHERE id = ?1 AND state = 0";
-            if conn.prepare_cached(sql)?.execute([id])? == 0 {
+            let deleted = REPO.change(conn, "id = ?1 AND state = 0", [id], |row| {
+                row.set("state", RepoState::Deleted)?;
+                row.set("packs_count", 0)?;
+                row.set("packs_bytes", 0)?;
+                row.set("maint_due_ms", None::<i64>)?;
+                row.set("pending", false)?;
+                bump_acl(row)
+            })?;
+            if deleted == 0 {
                 return Ok(false);
             }
-            let sql = "UPDATE pack SET state = 2, not_before_ms = ?2 WHERE repo_id = ?1 AND state = 1";
-            conn.prepare_cached(sql)?.execute(params![id, blobs_until_ms])?;
+            let live = "repo_id = ?1 AND state = 1";
+            PACK.change(conn, live, [id], |row| packs::condemn(row, blobs_until_ms))?;
             conn.prepare_cached("DELETE FROM redirect WHERE repo_id = ?1")?.execute([id])?;
             Ok(true)
         })
@@ -181,12 +202,21 @@ fn by_name(conn: &Connection, kind: RepoKind, folded: &str) -> Result<Option<Rep
 /// Whoever was let into these repos must be asked again.
 pub(super) fn bump_acl_of_namespace(conn: &Connection, folded: &str) -> rusqlite::Result<()> {
     // '0' is the byte behind '/'.
-    let sql = "UPDATE repo SET acl_version = acl_version + 1
-               WHERE state = 0 AND kind = ?1 AND folded > ?2 || '/' AND folded < ?2 || '0'";
+    let below = "state = 0 AND kind = ?1 AND folded > ?2 || '/' AND folded < ?2 || '0'";
     for kind in RepoKind::ALL {
-        conn.prepare_cached(sql)?.execute(params![kind, folded])?;
+        REPO.change(conn, below, params![kind, folded], bump_acl)?;
     }
     Ok(())
+}
+
+/// What its manifest says of the repo is not so any more.
+pub(super) fn outdate_manifest(repo: &mut Record) -> rusqlite::Result<()> {
+    repo.set("manifest_generation", -1)?;
+    repo.set("pending", true)
+}
+
+fn bump_acl(repo: &mut Record) -> rusqlite::Result<()> {
+    repo.set("acl_version", repo.get::<i64>("acl_version")? + 1)
 }
 
 /// Makes sure that `path` may become the name of a live repo (of `own`, if it is that one's already), and
@@ -206,27 +236,34 @@ fn claim(conn: &Connection, path: &RepoPath, own: Option<RepoId>) -> Result<Repo
 }
 
 fn insert(conn: &Connection, repo: &Repo) -> Result<(), CreateError> {
-    let sql = "INSERT INTO repo (id, kind, namespace, name, folded, visibility, state, head_ref, generation, gc_epoch,
-                                 acl_version, mirror, blob_bytes_max, created_ms, refs_count, packs_count,
-                                 packs_bytes, maint_due_ms, manifest_generation, pending)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, 0, 0, NULL, ?9, 0)";
-    conn.prepare_cached(sql)?.execute(params![
-        repo.id,
-        repo.path.kind,
-        repo.path.namespace.as_str(),
-        repo.path.name(),
-        repo.path.folded(),
-        repo.visibility,
-        repo.state,
-        repo.head_ref,
-        repo.generation,
-        repo.gc_epoch,
-        repo.acl_version,
-        repo.mirror,
-        // More than the column holds is as good as no limit.
-        repo.blob_bytes_max.map(|max| i64::try_from(max).unwrap_or(i64::MAX)),
-        repo.created_ms,
-    ])?;
+    // More than the column holds is as good as no limit.
+    let blob_bytes_max = repo.blob_bytes_max.map(|max| i64::try_from(max).unwrap_or(i64::MAX));
+    REPO.insert(
+        conn,
+        &[
+            &repo.id,
+            &repo.path.kind,
+            &repo.path.namespace.as_str(),
+            &repo.path.name(),
+            &repo.path.folded(),
+            &repo.visibility,
+            &repo.state,
+            &repo.head_ref,
+            &repo.generation,
+            &repo.gc_epoch,
+            &repo.acl_version,
+            &repo.mirror,
+            &blob_bytes_max,
+            &repo.created_ms,
+            // No refs, no packs, no bytes, nothing due, and nothing to say in a manifest.
+            &0,
+            &0,
+            &0,
+            &None::<i64>,
+            &repo.generation,
+            &false,
+        ],
+    )?;
     Ok(())
 }
 

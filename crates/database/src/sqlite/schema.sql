@@ -2,7 +2,8 @@
 --
 -- Rules that keep the PostgreSQL port mechanical: ids are made by us (`sequence`, ULIDs), never by the engine;
 -- booleans are 0/1 and times are milliseconds since the epoch, both as integers; folded names are stored folded;
--- enumerations are the codes of codec.rs.
+-- enumerations are the codes of codec.rs. Every row is written with a checksum of itself, `crc`, which we make too
+-- (checksum.rs): rows are not edited by hand.
 --
 -- Rules that keep a small push cheap. A push of one small pack to one ref dirties one leaf each of `ref`, `ref_log`,
 -- `repo`, `pack` and `pack_by_repo`; with the leaves that fill up now and then that makes fewer than seven pages
@@ -14,10 +15,11 @@ PRAGMA application_id = 1198678382;  -- "Gran"
 
 CREATE TABLE sequence (
     name TEXT NOT NULL PRIMARY KEY,
-    next INTEGER NOT NULL
+    next INTEGER NOT NULL,
+    crc INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO sequence (name, next) VALUES ('account', 1), ('token', 1), ('repo', 1);
+INSERT INTO sequence (name, next, crc) VALUES ('account', 1, 1784111963), ('token', 1, -114291730), ('repo', 1, -319892705);
 
 -- Users; organisations later. Not called `user`, which PostgreSQL reserves.
 CREATE TABLE account (
@@ -26,7 +28,8 @@ CREATE TABLE account (
     folded TEXT NOT NULL UNIQUE,
     admin INTEGER NOT NULL CHECK (admin IN (0, 1)),
     disabled INTEGER NOT NULL CHECK (disabled IN (0, 1)),
-    created_ms INTEGER NOT NULL
+    created_ms INTEGER NOT NULL,
+    crc INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE token (
@@ -36,7 +39,8 @@ CREATE TABLE token (
     role INTEGER NOT NULL,
     hash BLOB NOT NULL UNIQUE CHECK (length(hash) = 32),
     created_ms INTEGER NOT NULL,
-    revoked INTEGER NOT NULL CHECK (revoked IN (0, 1))
+    revoked INTEGER NOT NULL CHECK (revoked IN (0, 1)),
+    crc INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX token_by_account ON token (account_id);
@@ -63,7 +67,8 @@ CREATE TABLE repo (
     manifest_generation INTEGER NOT NULL,
     -- 1 iff maint_due_ms is set or the manifest is behind. The index is over this and not over those, so that it is
     -- written when a repo turns busy or idle, not by every push. Few repos are pending at a time.
-    pending INTEGER NOT NULL CHECK (pending IN (0, 1))
+    pending INTEGER NOT NULL CHECK (pending IN (0, 1)),
+    crc INTEGER NOT NULL
 ) STRICT;
 
 CREATE UNIQUE INDEX repo_by_name ON repo (kind, folded) WHERE state = 0;
@@ -74,6 +79,7 @@ CREATE TABLE redirect (
     kind INTEGER NOT NULL,
     folded TEXT NOT NULL,
     repo_id INTEGER NOT NULL REFERENCES repo (id),
+    crc INTEGER NOT NULL,
     PRIMARY KEY (kind, folded)
 ) STRICT, WITHOUT ROWID;
 
@@ -85,6 +91,7 @@ CREATE TABLE ref (
     name TEXT NOT NULL,
     oid BLOB NOT NULL CHECK (length(oid) = 20),
     peeled BLOB CHECK (length(peeled) = 20),
+    crc INTEGER NOT NULL,
     PRIMARY KEY (repo_id, name)
 ) STRICT, WITHOUT ROWID;
 
@@ -99,6 +106,7 @@ CREATE TABLE ref_log (
     actor INTEGER,
     at_ms INTEGER NOT NULL,
     message TEXT NOT NULL,
+    crc INTEGER NOT NULL,
     PRIMARY KEY (repo_id, generation, position)
 ) STRICT, WITHOUT ROWID;
 
@@ -116,6 +124,7 @@ CREATE TABLE pack (
     added_generation INTEGER NOT NULL,
     staged_ms INTEGER,                   -- set iff staged
     not_before_ms INTEGER,               -- set iff condemned: not deleted before
+    crc INTEGER NOT NULL,
     inline BLOB CHECK (length(inline) <= 65536)  -- last, so that a scan of the others reads no overflow page
 ) STRICT;
 
@@ -126,5 +135,6 @@ CREATE INDEX pack_condemned ON pack (not_before_ms) WHERE state = 2;
 
 CREATE TABLE setting (
     name TEXT NOT NULL PRIMARY KEY,
-    value TEXT NOT NULL
+    value TEXT NOT NULL,
+    crc INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

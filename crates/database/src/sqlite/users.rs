@@ -1,7 +1,8 @@
 //! Users, their tokens, and the node's settings.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::checksum::{ACCOUNT, SETTING, TOKEN};
 use super::{CreateError, Database, DbError, all, next_id, repos};
 use crate::{Namespace, Token, TokenId, TokenRole, User, UserId};
 
@@ -13,9 +14,7 @@ impl Database {
                 return Err(CreateError::Taken);
             }
             let id = UserId(next_id(conn, "account")?);
-            let sql = "INSERT INTO account (id, name, folded, admin, disabled, created_ms)
-                       VALUES (?1, ?2, ?3, ?4, 0, ?5)";
-            conn.prepare_cached(sql)?.execute(params![id, name.as_str(), name.folded(), admin, now_ms])?;
+            ACCOUNT.insert(conn, &[&id, &name.as_str(), &name.folded(), &admin, &false, &now_ms])?;
             Ok(User { id, name, admin, disabled: false, created_ms: now_ms })
         })
         .await
@@ -36,11 +35,10 @@ impl Database {
     /// False if there is no such user. Bumps `acl_version` of the user's repos.
     pub async fn set_user_disabled(&self, user: UserId, disabled: bool) -> Result<bool, DbError> {
         self.write(move |conn, _| {
-            let sql = "UPDATE account SET disabled = ?2 WHERE id = ?1 RETURNING folded";
-            let folded: Option<String> =
-                conn.prepare_cached(sql)?.query_row(params![user, disabled], |row| row.get(0)).optional()?;
-            let Some(folded) = folded else { return Ok(false) };
-            repos::bump_acl_of_namespace(conn, &folded)?;
+            let Some(mut account) = ACCOUNT.record(conn, "id = ?1", [user])? else { return Ok(false) };
+            account.set("disabled", disabled)?;
+            account.write(conn)?;
+            repos::bump_acl_of_namespace(conn, &account.get::<String>("folded")?)?;
             Ok(true)
         })
         .await
@@ -63,9 +61,7 @@ impl Database {
                 return Err(CreateError::Taken);
             }
             let id = TokenId(next_id(conn, "token")?);
-            let sql = "INSERT INTO token (id, account_id, name, role, hash, created_ms, revoked)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)";
-            conn.prepare_cached(sql)?.execute(params![id, user, name, role, &hash[..], now_ms])?;
+            TOKEN.insert(conn, &[&id, &user, &name, &role, &&hash[..], &now_ms, &false])?;
             Ok(id)
         })
         .await
@@ -88,7 +84,7 @@ impl Database {
     /// False if there is no such token. The next read sees it.
     pub async fn revoke_token(&self, token: TokenId) -> Result<bool, DbError> {
         self.write(move |conn, _| {
-            Ok(conn.prepare_cached("UPDATE token SET revoked = 1 WHERE id = ?1")?.execute([token])? == 1)
+            Ok(TOKEN.change(conn, "id = ?1", [token], |row| row.set("revoked", true))? == 1)
         })
         .await
     }
@@ -104,9 +100,9 @@ impl Database {
     pub async fn set_setting(&self, name: &str, value: &str) -> Result<(), DbError> {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.write(move |conn, _| {
-            let sql = "INSERT INTO setting (name, value) VALUES (?1, ?2)
-                       ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-            conn.prepare_cached(sql)?.execute([name, value])?;
+            if !SETTING.replace(conn, &[&name, &value])? {
+                SETTING.insert(conn, &[&name, &value])?;
+            }
             Ok(())
         })
         .await

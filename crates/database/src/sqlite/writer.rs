@@ -432,7 +432,10 @@ mod tests {
     fn durability_is_asked_for() {
         let (_directory, conn) = database();
         let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
-        assert_eq!((pragma("synchronous"), pragma("foreign_keys"), pragma("page_size")), (2, 1, 4096));
+        assert_eq!(
+            (pragma("synchronous"), pragma("foreign_keys"), pragma("page_size")),
+            (2, 1, i64::from(super::schema::PAGE_SIZE))
+        );
     }
 
     /// A reader that stays keeps the log from being begun anew, not from being written; once it leaves, it

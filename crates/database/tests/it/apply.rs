@@ -1,6 +1,8 @@
 //! Versions, packs, heads: everything about a change but its refs.
 
-use database::{Change, Conflict, NewPack, Oid, PackContent, PackId, PackKind, RefLogRow, RepoId, UserId};
+use database::{
+    Change, Conflict, HeadEdit, NewPack, Oid, PackContent, PackId, PackKind, RefLogRow, RepoId, UserId,
+};
 
 use crate::support::{change, create, delete, hub, moved, new_repo, not_there, oid, pack, update};
 
@@ -105,8 +107,16 @@ async fn generation_grows_iff_something_changes() {
     let generation = async |change: Change| hub.db.apply(change).await.unwrap().generation;
     let plain = change(hub.repo.id, vec![]);
     assert_eq!(generation(plain.clone()).await, 0);
-    assert_eq!(generation(Change { head_ref: Some("refs/heads/main".to_owned()), ..plain.clone() }).await, 0);
-    assert_eq!(generation(Change { head_ref: Some("refs/heads/dev".to_owned()), ..plain.clone() }).await, 1);
+    assert_eq!(
+        generation(Change { head_ref: Some(HeadEdit::Set("refs/heads/main".to_owned())), ..plain.clone() })
+            .await,
+        0
+    );
+    assert_eq!(
+        generation(Change { head_ref: Some(HeadEdit::Set("refs/heads/dev".to_owned())), ..plain.clone() })
+            .await,
+        1
+    );
     assert_eq!(hub.repo().head_ref, "refs/heads/dev");
     assert_eq!(generation(change(hub.repo.id, vec![create("refs/heads/dev", oid(1))])).await, 2);
     // A ref that is told to stay where it is has been accepted and has not moved.
@@ -126,7 +136,7 @@ async fn packs_come_only_with_a_ref_that_moves_or_without_refs() {
     let hub = hub().await;
     let add = |refs| Change { packs_added: vec![pack(PackId::new(), 10)], ..change(hub.repo.id, refs) };
     let refused = Change {
-        head_ref: Some("refs/heads/x".to_owned()),
+        head_ref: Some(HeadEdit::Set("refs/heads/x".to_owned())),
         ..add(vec![update("refs/heads/a", oid(1), oid(2))])
     };
     let applied = hub.db.apply(refused).await.unwrap();

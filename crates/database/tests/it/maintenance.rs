@@ -85,15 +85,15 @@ async fn manifests_follow_the_generation() {
     assert_eq!(due(), [hub.repo.id]);
     hub.db.maintenance_done(hub.repo.id, generation).await.unwrap();
     assert_eq!(due(), [hub.repo.id]);
-    hub.db.manifest_written(hub.repo.id, generation - 1).await.unwrap();
+    hub.db.manifest_written(hub.repo.id, generation - 1, hub.repo.acl_version).await.unwrap();
     assert_eq!(due(), [hub.repo.id]);
-    hub.db.manifest_written(hub.repo.id, generation).await.unwrap();
+    hub.db.manifest_written(hub.repo.id, generation, hub.repo.acl_version).await.unwrap();
     assert_eq!(due(), []);
     // One that was slow says nothing new.
-    hub.db.manifest_written(hub.repo.id, generation - 1).await.unwrap();
+    hub.db.manifest_written(hub.repo.id, generation - 1, hub.repo.acl_version).await.unwrap();
     assert_eq!(due(), []);
     hub.add_pack(hub.repo.id).await;
-    hub.db.manifest_written(hub.repo.id, generation + 1).await.unwrap();
+    hub.db.manifest_written(hub.repo.id, generation + 1, hub.repo.acl_version).await.unwrap();
     assert_eq!((due(), hub.db.maintenance_pending(10).unwrap()), (vec![], vec![hub.repo.id]));
     hub.db.delete_repo(hub.repo.id, 0).await.unwrap();
     assert_eq!(due(), []);

@@ -27,7 +27,7 @@ impl Hub {
         let wal = std::fs::read(self.directory.path().join("granary.db-wal")).unwrap();
         let (header, frames) = wal.split_at(32);
         frames
-            .chunks_exact(24 + 4096)
+            .chunks_exact(24 + 2048)
             .take_while(|frame| frame[8..16] == header[16..24])
             .filter(|frame| count(frame))
             .count()
@@ -99,7 +99,7 @@ async fn a_small_push_writes_few_pages() {
     }
     let pages = (hub.wal_frames() - before) as f64 / f64::from(pushes);
     println!("{pages:.2} pages per push");
-    assert!(pages < 7.0, "{pages} pages per push");
+    assert!(pages < 10.0, "{pages} pages per push");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -146,7 +146,7 @@ async fn a_damaged_file_is_noticed() {
     }
     hub.db.close().await;
     let mut bytes = std::fs::read(hub.file()).unwrap();
-    let page = bytes.chunks_exact_mut(4096).filter(|page| page[0] == 10).last().unwrap();
+    let page = bytes.chunks_exact_mut(2048).filter(|page| page[0] == 10).last().unwrap();
     page[8..100].fill(0xff);
     std::fs::write(hub.file(), bytes).unwrap();
     let findings = open(&hub.directory, &hub.clock).check();

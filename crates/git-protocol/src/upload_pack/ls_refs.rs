@@ -9,9 +9,6 @@ use repository::Snapshot;
 use crate::advertise::PULL_REQUESTS;
 use crate::pktline;
 
-/// From this many prefixes on git ignores them all, and so do we: no client sends so many to see few refs.
-pub(super) const PREFIXES_MAX: usize = 65536;
-
 /// The arguments of `ls-refs`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LsRefs {

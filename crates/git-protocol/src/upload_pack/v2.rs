@@ -1,7 +1,6 @@
 //! The request of protocol v2: a command, capabilities, a delimiter, arguments, a flush.
 
 use super::arguments::{Arguments, Dialect, bound, leading_oid};
-use super::ls_refs::PREFIXES_MAX;
 use super::{LsRefs, Request, RequestError};
 use crate::Limits;
 use crate::pktline::{Packet, Packets, line};
@@ -14,7 +13,7 @@ pub(super) fn parse(body: &[u8], limits: &Limits) -> Result<Request, RequestErro
         return nothing.finish().map(Request::Fetch);
     };
     match head.command {
-        Command::LsRefs => ls_refs(&mut packets, head.arguments_follow).map(Request::LsRefs),
+        Command::LsRefs => ls_refs(&mut packets, head.arguments_follow, limits).map(Request::LsRefs),
         Command::Fetch => fetch(&mut packets, head.arguments_follow, limits).map(Request::Fetch),
     }
 }
@@ -98,7 +97,11 @@ fn capability(line: &[u8], format_matches: &mut Result<(), RequestError>) -> Res
     }
 }
 
-fn ls_refs(packets: &mut Packets<'_>, arguments_follow: bool) -> Result<LsRefs, RequestError> {
+fn ls_refs(
+    packets: &mut Packets<'_>,
+    arguments_follow: bool,
+    limits: &Limits,
+) -> Result<LsRefs, RequestError> {
     let mut request = LsRefs::default();
     let mut count = 0;
     each_argument(packets, arguments_follow, "ls-refs", |line| {
@@ -108,7 +111,7 @@ fn ls_refs(packets: &mut Packets<'_>, arguments_follow: bool) -> Result<LsRefs, 
             b"unborn" => request.unborn = true,
             _ => {
                 let prefix = line.strip_prefix(b"ref-prefix ").ok_or_else(|| unexpected(line))?;
-                if count < PREFIXES_MAX {
+                if count < limits.prefixes_max {
                     request.prefixes.push(prefix.to_vec());
                 }
                 count += 1;
@@ -117,7 +120,7 @@ fn ls_refs(packets: &mut Packets<'_>, arguments_follow: bool) -> Result<LsRefs, 
         Ok(())
     })?;
     // An incomplete list would hide refs that the client asked for.
-    if count >= PREFIXES_MAX {
+    if count >= limits.prefixes_max {
         request.prefixes = Vec::new();
     }
     Ok(request)

@@ -11,7 +11,8 @@ use database::{PackId, PackKind};
 use storage::{TempFile, map_file, sync_directory};
 
 use super::idx::write_idx;
-use crate::compact::{self, Blob, CompactError, Context};
+use crate::compact::{self, CompactError, Context};
+use crate::pack::Blob;
 use crate::pack::{PackError, TRAILER_BYTES};
 use crate::{Pack, Snapshot};
 

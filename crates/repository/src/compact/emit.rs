@@ -1,10 +1,13 @@
 //! Writes the pack: every object in its form, behind its base.
 
-use super::blob::{Blob, BlobWriter};
+use std::io;
+
+use storage::TempFile;
+
 use super::items::{Chosen, Form, ItemId, Items};
 use super::spool::Spool;
 use super::{CompactError, Context, items};
-use crate::pack::{BlobBuilder, Built, Entry, EntryHeader, EntrySource};
+use crate::pack::{Blob, BlobBuilder, BlobWriter, Built, Entry, EntryHeader, EntrySource};
 use crate::{Kind, Snapshot};
 
 /// Commits, tags, trees, blobs, each from the newest to the oldest: history is read in this order.
@@ -52,7 +55,7 @@ struct Emit<'a, 'w> {
     s: &'a Snapshot,
     items: &'a Items,
     spool: &'a Spool<'a>,
-    builder: BlobBuilder<&'w mut BlobWriter<'a>>,
+    builder: BlobBuilder<&'w mut BlobWriter<&'a dyn Fn() -> io::Result<TempFile>>>,
     /// 0, where the pack's header is, until it is written.
     offsets: Vec<u64>,
     buffer: Vec<u8>,

@@ -8,7 +8,6 @@
 //!
 //! Nothing here moves a row: the answer is blobs and the ids of the packs they replace. Start at [`plan`].
 
-mod blob;
 mod emit;
 mod forest;
 mod hint;
@@ -22,10 +21,9 @@ use std::io;
 use database::{Oid, PackId};
 use storage::TempFile;
 
-pub use blob::Blob;
 pub use plan::{Plan, Policy, Trigger, plan};
 
-use crate::pack::PackError;
+use crate::pack::{Blob, PackError};
 use crate::walk::{self, WalkError};
 use crate::{ReadError, Snapshot};
 use items::{Chosen, Items};

@@ -14,8 +14,7 @@ pub struct Policy {
     pub ratio: u64,
     /// A pack of this size is left alone, but for garbage collections.
     pub frozen_bytes: u64,
-    /// A resting repository of this size becomes one pack that is exactly the closure of its refs; a busy one of a
-    /// sixteenth of it.
+    /// A resting repository of this size becomes one pack that is exactly the closure of its refs.
     pub whole_bytes: u64,
     /// More than this at once is only copied, without searching deltas.
     pub search_bytes: u64,
@@ -60,8 +59,7 @@ pub fn plan(s: &Snapshot, trigger: Trigger, policy: &Policy) -> Option<Plan> {
     let total: u64 = sizes.iter().sum();
     let ids = |places: &[usize]| places.iter().map(|&place| s.packs()[place].id()).collect();
     // What is rewritten whole while pushes go on is rewritten again soon.
-    let whole_bytes = if trigger == Trigger::Idle { policy.whole_bytes } else { policy.whole_bytes / 16 };
-    if total <= whole_bytes {
+    if trigger == Trigger::Idle && total <= policy.whole_bytes {
         let all: Vec<_> = (0..sizes.len()).collect();
         return (!is_settled(s)).then(|| Plan { packs: ids(&all), level: Level::Repack, whole: true });
     }

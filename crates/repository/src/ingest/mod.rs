@@ -9,8 +9,10 @@
 //!    in the end whether every edge leads to an object of the right kind.
 //! 4. `write` copies the pack (untouched unless it was thin) and puts index and sidecar behind it.
 //!
-//! Memory is proportional to the number of objects (some tens of bytes each) plus [`Limits::memory_bytes`], never to
-//! the size of the pack. Nothing here makes anything durable or moves a ref.
+//! Memory is proportional to the number of objects (some tens of bytes each) plus the larger of
+//! [`Limits::memory_bytes`] and what one delta needs, never to the size of the pack. A delta needs its base, itself and
+//! its result at once, each bounded by the limit for objects of that kind. Nothing here makes anything durable or moves
+//! a ref.
 
 mod check;
 mod name;
@@ -18,7 +20,6 @@ mod resolve;
 mod scan;
 mod write;
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use storage::TempFile;
 use crate::delta::DeltaError;
 use crate::fsck::Defect;
 use crate::object::ObjectError;
+use crate::pack::Blob;
 use crate::pack::{EntryError, PackError};
 use crate::snapshot::{ReadError, Snapshot};
 use crate::{Kind, Pack};
@@ -42,9 +44,15 @@ pub struct Limits {
     pub objects: u32,
     /// Any one object, inflated. What is larger could not be read back.
     pub object_bytes: u64,
+    /// A commit or a tag, inflated. Every walk over the history holds them whole.
+    pub commit_and_tag_bytes: u64,
+    /// A tree, inflated: held whole like a commit. 64 MiB are more than a million files in one directory.
+    pub tree_bytes: u64,
     /// A file that is not in LFS.
     pub blob_bytes: u64,
-    /// Delta bases that are held while what depends on them is resolved. Beyond it they are made again when needed.
+    /// Delta bases that are held while what depends on them is resolved, together with the delta that is being applied
+    /// and its result. Beyond it bases are dropped, and made again when needed; only what a single delta needs may be
+    /// more.
     pub memory_bytes: usize,
     /// Everything that is inflated or made by a delta, all together. Bounds the time that a small pack of large deltas
     /// can cost; real histories of 100,000 objects have been seen to need 160 GB.
@@ -57,6 +65,8 @@ impl Default for Limits {
             pack_bytes: 16 << 30,
             objects: 20_000_000,
             object_bytes: 512 << 20,
+            commit_and_tag_bytes: 16 << 20,
+            tree_bytes: 64 << 20,
             blob_bytes: 10 << 20,
             memory_bytes: 128 << 20,
             inflated_bytes_total: 256 << 30,
@@ -64,26 +74,27 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// The largest object of `kind` that is taken into memory.
+    fn bytes_of(&self, kind: Kind) -> u64 {
+        let max = match kind {
+            Kind::Commit | Kind::Tag => self.commit_and_tag_bytes,
+            Kind::Tree => self.tree_bytes,
+            Kind::Blob => self.object_bytes,
+        };
+        max.min(self.object_bytes)
+    }
+}
+
 /// A checked pack that is nowhere yet.
 #[derive(Debug)]
 pub struct Ingested {
-    pub blob: IngestedBlob,
+    pub blob: Blob,
     /// Objects and edges that the new pack relies on, all found in the snapshot with these kinds. If the repository's
     /// `gc_epoch` moved since, they have to be found again in its packs. Sorted.
     pub external_edges: Vec<(Oid, Kind)>,
     pack: Arc<Pack>,
 }
-
-/// The bytes to store.
-pub enum IngestedBlob {
-    /// At most [`INLINE_BYTES_MAX`]: goes into the row.
-    Inline(Bytes),
-    /// Written, not fsynced.
-    File(TempFile),
-}
-
-/// A pack blob up to this size lives in its row.
-pub const INLINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Why a pack was refused. The text is for the one who pushed.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +127,23 @@ pub enum IngestError {
     TooDeep { offset: u64, max: usize },
     #[error("pack has {0} unresolved deltas")]
     Unresolved(usize),
-    #[error("the object at offset {offset} has {size} bytes, more than the {max} allowed")]
-    ObjectTooLarge { offset: u64, size: u64, max: u64 },
+    #[error(
+        "the {} at offset {offset} has {size} bytes, more than the {max} allowed",
+        kind.map_or("delta", Kind::name)
+    )]
+    ObjectTooLarge {
+        offset: u64,
+        /// `None` if it is the delta itself that is too large.
+        kind: Option<Kind>,
+        size: u64,
+        max: u64,
+    },
+    #[error(
+        "the {} {oid}, which the pack has a delta on, has {size} bytes, more than the {max} allowed; \
+         push with --no-thin",
+        kind.name()
+    )]
+    BaseTooLarge { oid: Oid, kind: Kind, size: u64, max: u64 },
     #[error("the objects of the pack have more than {max} bytes in all; push fewer commits at a time")]
     TooMuchWork { max: u64 },
     #[error("object at offset {offset}: {source}")]
@@ -179,8 +205,8 @@ pub fn ingest(
 
     let blob = write::write(&pack, resolved, &mut check.pointers, base, out)?;
     let bytes = match &blob {
-        IngestedBlob::Inline(bytes) => bytes.clone(),
-        IngestedBlob::File(file) => storage::map_file(file.as_file())?,
+        Blob::Inline(bytes) => bytes.clone(),
+        Blob::File(file) => storage::map_file(file.as_file())?,
     };
     let generation = base.generation() + 1;
     let pack = Arc::new(Pack::from_blob(PackId::new(), PackKind::Receive, false, generation, bytes)?);
@@ -217,15 +243,6 @@ impl Ingested {
     /// What a tag in the new pack or in `base` finally points at; `oid` itself if it is no tag.
     pub fn peel(&self, base: &Snapshot, oid: &Oid) -> Result<Oid, ReadError> {
         self.overlay(base).peel(oid)
-    }
-}
-
-impl fmt::Debug for IngestedBlob {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            IngestedBlob::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
-            IngestedBlob::File(file) => f.debug_tuple("File").field(&file.path()).finish(),
-        }
     }
 }
 

@@ -148,12 +148,12 @@ impl Resolver<'_, '_, '_> {
         if self.stack.frames.len() > DEPTH_MAX {
             return Err(IngestError::TooDeep { offset, max: DEPTH_MAX });
         }
+        let kind = self.stack.frames.last().map_or(Kind::Blob, |frame| self.rows[frame.position].kind);
         let mut data = self.spare.pop().unwrap_or_default();
-        self.source.apply(&base, offset, self.work, &mut self.instructions, &mut data)?;
+        self.apply(&base, kind, offset, &mut data)?;
         if let Some(unneeded) = self.stack.put_top(base) {
             give_back(&mut self.spare, unneeded);
         }
-        let kind = self.stack.frames.last().map_or(Kind::Blob, |frame| self.rows[frame.position].kind);
         let oid = try_hash(kind, &data).map_err(|source| IngestError::Object { offset, source })?;
         self.check.object(kind, oid, &data)?;
         let row = &mut self.rows[child];
@@ -167,22 +167,43 @@ impl Resolver<'_, '_, '_> {
         Ok(())
     }
 
-    /// Makes the object on top of the stack once more, from the nearest one below it that is still held.
+    /// Makes the object on top of the stack once more. It was dropped, so nothing below it is held either: the way
+    /// starts at the root.
     fn make_top_again(&mut self) -> Result<Vec<u8>, IngestError> {
-        let frames = &self.stack.frames;
-        let mut data = Vec::new();
-        let held = frames.iter().rposition(|frame| frame.data.is_some());
-        match held.and_then(|at| frames[at].data.as_ref()) {
-            Some(held) => data.extend_from_slice(held),
-            None => self.source.root(&self.rows[frames[0].position], self.work, &mut data)?,
-        }
-        let mut next = Vec::new();
-        for frame in &frames[held.unwrap_or(0) + 1..] {
-            let offset = self.rows[frame.position].offset;
-            self.source.apply(&data, offset, self.work, &mut self.instructions, &mut next)?;
+        let root = self.rows[self.stack.frames[0].position];
+        let (mut data, mut next) = (Vec::new(), Vec::new());
+        self.source.root(&root, self.work, &mut data)?;
+        for at in 1..self.stack.frames.len() {
+            let offset = self.rows[self.stack.frames[at].position].offset;
+            self.apply(&data, root.kind, offset, &mut next)?;
             std::mem::swap(&mut data, &mut next);
         }
         Ok(data)
+    }
+
+    /// Replaces `out` by what the delta at `offset` makes of `base`, which is of `kind`. Sizes are checked, and held
+    /// bases dropped to make room, before anything is allocated.
+    fn apply(&mut self, base: &[u8], kind: Kind, offset: u64, out: &mut Vec<u8>) -> Result<(), IngestError> {
+        let bad_delta = |source| IngestError::Delta { offset, source };
+        let max = self.source.limits.bytes_of(kind);
+        let check = |kind, size| match size <= max {
+            true => Ok(size as usize),
+            false => Err(IngestError::ObjectTooLarge { offset, kind, size, max }),
+        };
+        let entry = self.source.entry(offset)?;
+        // The delta of an honest client is smaller than what it makes.
+        let delta_bytes = check(None, entry.size)?;
+        self.stack.make_room(base.len() + delta_bytes);
+        self.source.inflate(offset, &entry, &mut self.instructions)?;
+        let (_, size) = delta::sizes(&self.instructions).map_err(bad_delta)?;
+        let result_bytes = check(Some(kind), size)?;
+        self.work.add(size.saturating_add(entry.size))?;
+        self.stack.make_room(base.len() + delta_bytes + result_bytes);
+        delta::apply(base, &self.instructions, out, max).map_err(bad_delta)?;
+        if self.instructions.capacity() > SPARE_BYTES_MAX {
+            self.instructions = Vec::new();
+        }
+        Ok(())
     }
 }
 
@@ -207,46 +228,34 @@ impl Source<'_> {
 
     /// Replaces `out` by an object that is not a delta.
     fn root(&self, row: &Row, work: &mut Work<'_>, out: &mut Vec<u8>) -> Result<(), IngestError> {
-        let (offset, size, max) = (row.offset, row.size, self.limits.object_bytes);
+        let &Row { oid, kind, offset, size, .. } = row;
+        let max = self.limits.bytes_of(kind);
         work.add(size)?;
-        if size > max {
-            return Err(IngestError::ObjectTooLarge { offset, size, max });
+        match (size > max, offset == NOT_IN_PACK) {
+            (true, true) => Err(IngestError::BaseTooLarge { oid, kind, size, max }),
+            (true, false) => Err(IngestError::ObjectTooLarge { offset, kind: Some(kind), size, max }),
+            (false, true) => Ok(self.base.read(&oid, out).map(drop)?),
+            (false, false) => self.inflate(offset, &self.entry(offset)?, out),
         }
-        if offset == NOT_IN_PACK {
-            self.base.read(&row.oid, out)?;
-            return Ok(());
-        }
-        self.inflate(offset, out)
-    }
-
-    /// Replaces `out` by what the delta at `offset` makes of `base`.
-    fn apply(
-        &self,
-        base: &[u8],
-        offset: u64,
-        work: &mut Work<'_>,
-        instructions: &mut Vec<u8>,
-        out: &mut Vec<u8>,
-    ) -> Result<(), IngestError> {
-        let bad_delta = |source| IngestError::Delta { offset, source };
-        self.inflate(offset, instructions)?;
-        let (_, size) = delta::sizes(instructions).map_err(bad_delta)?;
-        let max = self.limits.object_bytes;
-        if size > max {
-            return Err(IngestError::ObjectTooLarge { offset, size, max });
-        }
-        work.add(size.saturating_add(instructions.len() as u64))?;
-        delta::apply(base, instructions, out, max).map_err(bad_delta)
     }
 
     /// The scan has found the entry sound.
-    fn inflate(&self, offset: u64, out: &mut Vec<u8>) -> Result<(), IngestError> {
-        let bad_entry = |source| IngestError::Entry { offset, source };
+    fn entry(&self, offset: u64) -> Result<PackedBytes<'_>, IngestError> {
         let bytes = &self.pack[offset as usize..self.pack.len() - TRAILER_BYTES];
-        let header = entry::decode(bytes, offset).map_err(bad_entry)?;
-        entry::inflate(&bytes[header.length..], header.inflated_size, out).map_err(bad_entry)?;
-        Ok(())
+        let header = entry::decode(bytes, offset).map_err(|source| IngestError::Entry { offset, source })?;
+        Ok(PackedBytes { compressed: &bytes[header.length..], size: header.inflated_size })
     }
+
+    fn inflate(&self, offset: u64, entry: &PackedBytes<'_>, out: &mut Vec<u8>) -> Result<(), IngestError> {
+        let inflated = entry::inflate(entry.compressed, entry.size, out);
+        inflated.map(drop).map_err(|source| IngestError::Entry { offset, source })
+    }
+}
+
+/// A zlib stream (with whatever follows it), and the bytes that come out of it.
+struct PackedBytes<'a> {
+    compressed: &'a [u8],
+    size: u64,
 }
 
 /// Which deltas are on which base; both lists sorted.
@@ -305,7 +314,12 @@ impl Stack {
     fn push(&mut self, frame: Frame) {
         self.held += frame.data.as_ref().map_or(0, Vec::len);
         self.frames.push(frame);
-        while self.held > self.held_max && self.evicted + 1 < self.frames.len() {
+        self.make_room(0);
+    }
+
+    /// Drops what is held, from the root up but never the top, until `bytes` more can be held.
+    fn make_room(&mut self, bytes: usize) {
+        while self.held.saturating_add(bytes) > self.held_max && self.evicted + 1 < self.frames.len() {
             self.held -= self.frames[self.evicted].data.take().map_or(0, |data| data.len());
             self.evicted += 1;
         }
@@ -334,5 +348,33 @@ impl Stack {
             }
             _ => Some(data),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_made_from_the_root_up_but_the_top_stays() {
+        let mut stack = Stack { frames: Vec::new(), held: 0, held_max: 250, evicted: 0 };
+        for position in 0..3 {
+            // Something is to come, so that what is put back stays.
+            let children = Children { ofs: 0..2, refs: 0..0 };
+            stack.push(Frame { position, children, data: Some(vec![0; 100]) });
+        }
+        let held = |stack: &Stack| stack.frames.iter().map(|frame| frame.data.is_some()).collect::<Vec<_>>();
+        assert_eq!(held(&stack), [false, true, true]);
+        // The base is in use, its delta and what that makes come beside it.
+        let base = stack.take_top().unwrap();
+        stack.make_room(base.len() + 50);
+        assert_eq!(held(&stack), [false, true, false]);
+        stack.make_room(base.len() + 51);
+        assert_eq!(held(&stack), [false, false, false]);
+        stack.make_room(usize::MAX);
+        assert_eq!(stack.put_top(base), None);
+        assert_eq!((held(&stack), stack.held), (vec![false, false, true], 100));
+        assert!(stack.pop().is_some() && stack.pop().is_none());
+        assert_eq!(stack.held, 0);
     }
 }

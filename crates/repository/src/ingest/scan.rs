@@ -7,7 +7,7 @@ use super::{IngestError, Limits, Work};
 use crate::Kind;
 use crate::object::{ObjectHasher, PackHasher, try_hash};
 use crate::pack::section::Row;
-use crate::pack::{EntryHeader, HEADER_BYTES, TRAILER_BYTES, entry};
+use crate::pack::{EntryError, EntryHeader, HEADER_BYTES, TRAILER_BYTES, entry};
 
 /// What a pack holds. The rows of deltas have the null id until they are resolved.
 pub(super) struct Scanned {
@@ -19,7 +19,7 @@ pub(super) struct Scanned {
     pub(super) ref_deltas: Vec<(Oid, u32)>,
 }
 
-/// Blobs up to this size are inflated in one piece, which is faster.
+/// Blobs and deltas up to this size are inflated in one piece, which is faster.
 const PIECE_BYTES_MAX: u64 = 1 << 20;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// One byte of header, and the shortest zlib stream.
@@ -108,9 +108,15 @@ impl EntryScan<'_, '_, '_> {
         let header = entry::decode(bytes, offset).map_err(bad_entry)?;
         let (compressed, size) = (&bytes[header.length..], header.inflated_size);
         self.work.add(size)?;
-        // A blob is not held, hence not bounded here: `check` refuses it by name.
-        if header.entry != EntryHeader::Whole(Kind::Blob) && size > self.limits.object_bytes {
-            return Err(IngestError::ObjectTooLarge { offset, size, max: self.limits.object_bytes });
+        let (kind, max) = match header.entry {
+            // Not held, hence not bounded here: `check` refuses it by name.
+            EntryHeader::Whole(Kind::Blob) => (None, u64::MAX),
+            EntryHeader::Whole(kind) => (Some(kind), self.limits.bytes_of(kind)),
+            // Of what kind it is shows once its base is known; until then it is not held either.
+            EntryHeader::OfsDelta { .. } | EntryHeader::RefDelta { .. } => (None, self.limits.object_bytes),
+        };
+        if size > max {
+            return Err(IngestError::ObjectTooLarge { offset, kind, size, max });
         }
         let mut row = Row { oid: Oid::NULL, kind: Kind::Blob, crc32: 0, offset, size };
         let stream = match header.entry {
@@ -132,14 +138,23 @@ impl EntryScan<'_, '_, '_> {
             }
             EntryHeader::OfsDelta { base_offset } => {
                 scanned.ofs_deltas.push((base_offset, position));
-                entry::inflate(compressed, size, &mut self.data).map_err(bad_entry)?
+                self.pass(compressed, size).map_err(bad_entry)?
             }
             EntryHeader::RefDelta { base } => {
                 scanned.ref_deltas.push((base, position));
-                entry::inflate(compressed, size, &mut self.data).map_err(bad_entry)?
+                self.pass(compressed, size).map_err(bad_entry)?
             }
         };
         scanned.rows.push(row);
         Ok(header.length + stream)
+    }
+
+    /// Inflates what is not looked at yet, to see that it is sound; returns the length of the zlib stream.
+    fn pass(&mut self, compressed: &[u8], size: u64) -> Result<usize, EntryError> {
+        if size > PIECE_BYTES_MAX {
+            entry::inflate_chunks(compressed, size, &mut self.chunk, |_| {})
+        } else {
+            entry::inflate(compressed, size, &mut self.data)
+        }
     }
 }

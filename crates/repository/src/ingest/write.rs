@@ -1,15 +1,15 @@
 //! Writes the blob of a checked pack: the pack as it came, the bases it lacked, index and sidecar.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use bytes::Bytes;
 use storage::TempFile;
 
+use super::IngestError;
 use super::resolve::Resolved;
-use super::{INLINE_BYTES_MAX, IngestError, IngestedBlob};
 use crate::object::PackHasher;
 use crate::pack::section::{self, Row};
-use crate::pack::{EntryHeader, HEADER_BYTES, TRAILER_BYTES, build, entry};
+use crate::pack::{Blob, BlobWriter, EntryHeader, HEADER_BYTES, TRAILER_BYTES, build, entry};
 use crate::pointer::Pointer;
 use crate::snapshot::{ReadError, Snapshot};
 
@@ -20,9 +20,9 @@ pub(super) fn write(
     pointers: &mut [Pointer],
     base: &Snapshot,
     open: impl FnOnce() -> io::Result<TempFile>,
-) -> Result<IngestedBlob, IngestError> {
+) -> Result<Blob, IngestError> {
     let Resolved { mut rows, thin } = resolved;
-    let mut spool = Spool { memory: Vec::new(), file: None, open: Some(open) };
+    let mut spool = BlobWriter::new(open);
     let header = build::pack_header(rows.len() as u32);
     let mut pack_len = pack.len() as u64;
     if pack.starts_with(&header) {
@@ -43,7 +43,7 @@ pub(super) fn write(
         spool.write_all(&trailer.0)?;
     }
     section::write(&mut spool, pack_len, &mut rows, pointers)?;
-    spool.finish()
+    Ok(spool.finish()?)
 }
 
 /// Appends an object of the snapshot as a whole one; its zlib stream is copied if it is stored like that.
@@ -77,51 +77,5 @@ impl<W: Write> Hashed<'_, W> {
         self.hasher.update(bytes);
         self.written += bytes.len() as u64;
         self.out.write_all(bytes)
-    }
-}
-
-/// Memory as long as the blob may fit into a row, then a file.
-struct Spool<F> {
-    memory: Vec<u8>,
-    file: Option<BufWriter<TempFile>>,
-    open: Option<F>,
-}
-
-impl<F: FnOnce() -> io::Result<TempFile>> Spool<F> {
-    /// `bytes` are going to be written.
-    fn expect(&mut self, bytes: u64) -> io::Result<()> {
-        if bytes > INLINE_BYTES_MAX as u64 { self.spill() } else { Ok(()) }
-    }
-
-    fn spill(&mut self) -> io::Result<()> {
-        if let Some(open) = self.open.take() {
-            let mut file = BufWriter::with_capacity(INLINE_BYTES_MAX, open()?);
-            file.write_all(&std::mem::take(&mut self.memory))?;
-            self.file = Some(file);
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<IngestedBlob, IngestError> {
-        match self.file {
-            None => Ok(IngestedBlob::Inline(self.memory.into())),
-            Some(file) => Ok(IngestedBlob::File(file.into_inner().map_err(io::IntoInnerError::into_error)?)),
-        }
-    }
-}
-
-impl<F: FnOnce() -> io::Result<TempFile>> Write for Spool<F> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.memory.len() + bytes.len() > INLINE_BYTES_MAX {
-            self.spill()?;
-        }
-        match &mut self.file {
-            Some(file) => file.write(bytes),
-            None => self.memory.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.as_mut().map_or(Ok(()), Write::flush)
     }
 }

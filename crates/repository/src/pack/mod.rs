@@ -18,6 +18,7 @@
 //! with all numbers big-endian. One blob, one key, one file: an index cannot be lost or mixed up, and a reader that
 //! wants the plain git pack takes a prefix. [`Pack`] reads it, [`build::BlobBuilder`] writes it.
 
+mod blob;
 pub mod build;
 pub mod entry;
 pub mod section;
@@ -26,6 +27,8 @@ mod verify;
 use bytes::Bytes;
 use database::{Oid, PackId, PackKind};
 
+pub(crate) use blob::BlobWriter;
+pub use blob::{Blob, INLINE_BYTES_MAX};
 pub use build::{BlobBuilder, Built, EntrySource};
 pub use entry::{EntryError, EntryHeader};
 

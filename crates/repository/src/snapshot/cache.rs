@@ -81,14 +81,8 @@ impl ObjectCache {
         }
     }
 
-    /// Replaces the content of `out` if the object is here.
-    pub(super) fn read(&self, key: Key, out: &mut Vec<u8>) -> bool {
-        let found = self.shard(&key).lock().get(&key);
-        if let Some(data) = &found {
-            out.clear();
-            out.extend_from_slice(data);
-        }
-        found.is_some()
+    pub(super) fn get(&self, key: Key) -> Option<Arc<[u8]>> {
+        self.shard(&key).lock().get(&key)
     }
 
     pub(super) fn insert(&self, key: Key, data: &[u8]) {
@@ -131,12 +125,10 @@ mod tests {
     fn objects_are_found_where_they_were_put() {
         let cache = ObjectCache::new(1 << 20);
         let pack = PackId::new();
-        let mut out = Vec::new();
-        assert!(!cache.read((pack, 12), &mut out));
+        assert_eq!(cache.get((pack, 12)), None);
         cache.insert((pack, 12), b"tree");
-        assert!(cache.read((pack, 12), &mut out));
-        assert_eq!(out, b"tree");
+        assert_eq!(cache.get((pack, 12)).as_deref(), Some(&b"tree"[..]));
         cache.insert((pack, 13), &vec![0; 1 << 20]);
-        assert!(!cache.read((pack, 13), &mut out));
+        assert_eq!(cache.get((pack, 13)), None);
     }
 }

@@ -156,6 +156,13 @@ impl Snapshot {
         self.read_from(&pack.oid(location.index), pack, location.index, out)
     }
 
+    /// As [`Snapshot::read_at`], without a copy if the object is in the cache. For trees, which are asked for often.
+    pub fn read_shared_at(&self, location: Location) -> Result<(Kind, Arc<[u8]>), ReadError> {
+        let pack = self.packs.get(location.pack as usize).ok_or(ReadError::Missing(Oid::NULL))?;
+        let locate = |oid: &Oid| self.locate_for_reader(oid);
+        self.reader(&locate).read_shared(&pack.oid(location.index), pack, location.index)
+    }
+
     /// Reads an object that must be of `kind`.
     pub fn read_as(&self, oid: &Oid, kind: Kind, out: &mut Vec<u8>) -> Result<(), ReadError> {
         let (pack, index) = self.locate_pack(oid).ok_or(ReadError::Missing(*oid))?;
@@ -217,9 +224,16 @@ impl Snapshot {
     }
 
     fn read_from(&self, oid: &Oid, pack: &Pack, index: u32, out: &mut Vec<u8>) -> Result<Kind, ReadError> {
-        let locate = |oid: &Oid| self.locate_pack(oid).map(|(pack, index)| (pack, pack.offset_of(index)));
-        Reader { locate: &locate, cache: &self.cache, size_max: self.object_bytes_max }
-            .read(oid, pack, index, out)
+        let locate = |oid: &Oid| self.locate_for_reader(oid);
+        self.reader(&locate).read(oid, pack, index, out)
+    }
+
+    fn locate_for_reader(&self, oid: &Oid) -> Option<(&Pack, u64)> {
+        self.locate_pack(oid).map(|(pack, index)| (pack, pack.offset_of(index)))
+    }
+
+    fn reader<'a>(&'a self, locate: &'a dyn Fn(&Oid) -> Option<(&'a Pack, u64)>) -> Reader<'a> {
+        Reader { locate, cache: &self.cache, size_max: self.object_bytes_max }
     }
 
     fn parse<T>(

@@ -1,6 +1,7 @@
 //! Reads one object: finds the start of its delta chain, inflates, applies.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use database::Oid;
 
@@ -68,13 +69,33 @@ impl<'a> Reader<'a> {
         Ok(kind)
     }
 
+    /// As [`Reader::read`], without a copy of what is in the cache.
+    pub(crate) fn read_shared(
+        &self,
+        oid: &Oid,
+        pack: &'a Pack,
+        index: u32,
+    ) -> Result<(Kind, Arc<[u8]>), ReadError> {
+        let key = (pack.id(), pack.offset_of(index));
+        let size = pack.size_of(index);
+        if let Some(data) = self.cache.get(key)
+            && data.len() as u64 == size
+            && size <= self.size_max
+        {
+            return Ok((pack.kind_of(index), data));
+        }
+        let mut data = Vec::new();
+        let kind = self.read(oid, pack, index, &mut data)?;
+        Ok((kind, self.cache.get(key).unwrap_or_else(|| data.into())))
+    }
+
     /// `keep`: the object itself goes into the cache too. What others are deltas on always does.
     fn resolve(&self, pack: &'a Pack, offset: u64, keep: bool, out: &mut Vec<u8>) -> Result<(), String> {
         let mut chain = Vec::new();
         let (mut pack, mut offset) = (pack, offset);
-        loop {
-            if self.cache.read((pack.id(), offset), out) {
-                break;
+        let cached = loop {
+            if let Some(data) = self.cache.get((pack.id(), offset)) {
+                break Some(data);
             }
             let entry = pack.entry_at(offset).map_err(|error| error.to_string())?;
             let (base_pack, base_offset) = match entry.header {
@@ -83,7 +104,7 @@ impl<'a> Reader<'a> {
                     if keep || !chain.is_empty() {
                         self.cache.insert((pack.id(), offset), out);
                     }
-                    break;
+                    break None;
                 }
                 EntryHeader::OfsDelta { base_offset } => (pack, base_offset),
                 // The pack's own copy first: within a pack, deltas are known to have no cycle.
@@ -100,16 +121,31 @@ impl<'a> Reader<'a> {
             let (compressed, inflated_size) = (entry.compressed, entry.inflated_size);
             chain.push(Step { pack, offset, compressed, inflated_size });
             (pack, offset) = (base_pack, base_offset);
+        };
+        if !chain.is_empty() {
+            return self.apply(chain, cached, keep, out);
         }
-        if chain.is_empty() { Ok(()) } else { self.apply(chain, keep, out) }
+        if let Some(data) = cached {
+            out.clear();
+            out.extend_from_slice(&data);
+        }
+        Ok(())
     }
 
-    /// Applies `chain`, last step first, to the object in `out`.
-    fn apply(&self, mut chain: Vec<Step<'a>>, keep: bool, out: &mut Vec<u8>) -> Result<(), String> {
+    /// Applies `chain`, last step first, to `base`, or to the object in `out` if there is none.
+    fn apply(
+        &self,
+        mut chain: Vec<Step<'a>>,
+        mut base: Option<Arc<[u8]>>,
+        keep: bool,
+        out: &mut Vec<u8>,
+    ) -> Result<(), String> {
         SCRATCH.with_borrow_mut(|(instructions, result)| {
             while let Some(step) = chain.pop() {
                 self.inflate(step.compressed, step.inflated_size, step.offset, instructions)?;
-                delta::apply(out, instructions, result, self.size_max).map_err(|error| error.to_string())?;
+                let base = base.take();
+                let base = base.as_deref().unwrap_or(out);
+                delta::apply(base, instructions, result, self.size_max).map_err(|error| error.to_string())?;
                 std::mem::swap(out, result);
                 if keep || !chain.is_empty() {
                     self.cache.insert((step.pack.id(), step.offset), out);

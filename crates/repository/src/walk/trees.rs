@@ -7,6 +7,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use database::Oid;
 
@@ -40,13 +41,11 @@ pub(super) struct TreeWalk<'s> {
     pub(super) previous: HashMap<usize, Location>,
     visited: Visited,
     pending: Vec<Visit>,
-    data: Vec<u8>,
-    reference_data: Vec<Vec<u8>>,
     /// The large trees visited last, for what is compared with them next.
-    recent: Vec<(Location, Vec<u8>)>,
+    recent: Vec<(Location, Arc<[u8]>)>,
 }
 
-/// A directory of ten thousand files is copied several times on its way out of a delta chain; spare it one.
+/// The cache of objects does not keep very large trees, and may have to drop others at any time.
 const RECENT: usize = 4;
 const RECENT_BYTES_MIN: usize = 16 << 10;
 
@@ -82,8 +81,6 @@ impl<'s> TreeWalk<'s> {
                 false => Visited::Once(Marks::default()),
             },
             pending: Vec::new(),
-            data: Vec::new(),
-            reference_data: Vec::new(),
             recent: Vec::new(),
         }
     }
@@ -114,10 +111,9 @@ impl<'s> TreeWalk<'s> {
     pub(super) fn give(&mut self, oid: &Oid, kind: Kind, ticker: &mut Ticker<'_>) -> Result<(), WalkError> {
         let mut pending = Vec::new();
         self.give_one(oid, kind, &mut pending);
-        let mut data = Vec::new();
         while let Some(tree) = pending.pop() {
             ticker.tick()?;
-            self.snapshot.read_at(tree, &mut data)?;
+            let (_, data) = self.snapshot.read_shared_at(tree)?;
             for entry in object::tree_entries(&data) {
                 let entry = entry.map_err(|error| self.corrupt(tree, &error))?;
                 if let Some(kind) = entry.kind() {
@@ -163,46 +159,27 @@ impl<'s> TreeWalk<'s> {
         if !self.rules.below(entries_depth) || !self.visited.enter(number, entries_depth) {
             return Ok(());
         }
-        // Taken out of `self` while they are borrowed.
-        let mut data = std::mem::take(&mut self.data);
-        let mut reference_data = std::mem::take(&mut self.reference_data);
-        let result = self.read_all(visit, &mut data, &mut reference_data).and_then(|()| {
-            let references = visit.references.iter().zip(&reference_data);
-            let references =
-                references.map(|(reference, data)| Cursor { rest: data, client: reference.client }).collect();
-            self.compare(visit.tree, entries_depth, &data, references, ticker)
-        });
-        self.data = self.keep(visit.tree, data);
-        self.reference_data = reference_data;
-        result
+        // References first: a large one may be among the recent ones.
+        let references = visit.references.iter().map(|reference| self.read(reference.tree));
+        let references = references.collect::<Result<Vec<_>, _>>()?;
+        let data = self.read(visit.tree)?;
+        let cursor = |(reference, data): (&Reference, _)| Cursor { rest: data, client: reference.client };
+        let cursors = visit.references.iter().zip(references.iter().map(|data| &**data)).map(cursor);
+        self.compare(visit.tree, entries_depth, &data, cursors.collect(), ticker)
     }
 
-    /// Takes what was read of a tree for later; returns a buffer to read into.
-    fn keep(&mut self, tree: Location, data: Vec<u8>) -> Vec<u8> {
-        if data.len() < RECENT_BYTES_MIN {
-            return data;
+    fn read(&mut self, tree: Location) -> Result<Arc<[u8]>, ReadError> {
+        if let Some((_, data)) = self.recent.iter().find(|(recent, _)| *recent == tree) {
+            return Ok(Arc::clone(data));
         }
-        self.recent.push((tree, data));
-        if self.recent.len() > RECENT { self.recent.remove(0).1 } else { Vec::new() }
-    }
-
-    fn read_all(
-        &mut self,
-        visit: &Visit,
-        data: &mut Vec<u8>,
-        reference_data: &mut Vec<Vec<u8>>,
-    ) -> Result<(), WalkError> {
-        self.snapshot.read_at(visit.tree, data)?;
-        if reference_data.len() < visit.references.len() {
-            reference_data.resize_with(visit.references.len(), Vec::new);
-        }
-        for (reference, data) in visit.references.iter().zip(reference_data) {
-            match self.recent.iter().position(|(tree, _)| *tree == reference.tree) {
-                Some(at) => *data = self.recent.swap_remove(at).1,
-                None => drop(self.snapshot.read_at(reference.tree, data)?),
+        let (_, data) = self.snapshot.read_shared_at(tree)?;
+        if data.len() >= RECENT_BYTES_MIN {
+            if self.recent.len() == RECENT {
+                self.recent.remove(0);
             }
+            self.recent.push((tree, Arc::clone(&data)));
         }
-        Ok(())
+        Ok(data)
     }
 
     /// Selects the blobs that no reference has at their place, and queues the trees.

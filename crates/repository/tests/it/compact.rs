@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use database::{Oid, PackId, PackKind, RefRow};
 use repository::compact::{
-    Blob, CompactError, Context, Level, NewPack, Options, Plan, Policy, Trigger, collect, compact, garbage,
-    plan,
+    CompactError, Context, Level, NewPack, Options, Plan, Policy, Trigger, collect, compact, garbage, plan,
 };
+use repository::pack::Blob;
 use repository::pack::{BlobBuilder, EntryHeader, EntrySource, entry};
 use repository::pointer::Pointer;
 use repository::{Kind, Pack, Snapshot, delta, object};

@@ -242,6 +242,95 @@ fn limits_hold_at_their_bound() {
     assert!(error.contains("has 5000 bytes, more than the 4999"), "{error}");
 }
 
+/// Commits, trees and tags have bounds of their own, whether they come whole or as deltas.
+#[test]
+fn each_kind_has_its_bound() {
+    let file = blob("x");
+    let entries: Vec<_> = (0..9).map(|n| [b'a' + n]).collect();
+    let entries: Vec<_> = entries.iter().map(|name| ("100644", &name[..], id(&file))).collect();
+    let folder = tree(&entries);
+    let first = commit(id(&folder), &[]);
+    let tag = (Kind::Tag, format!("object {}\ntype commit\ntag t\n\n", id(&first)).into_bytes());
+    let whole = |with: &[&(Kind, Vec<u8>)]| {
+        let mut pack = RawPack::new();
+        for object in [&file, &folder, &first].iter().chain(with) {
+            pack.whole(object);
+        }
+        pack.finish()
+    };
+    let bound = |pack: &Bytes, name: &str, limits: &dyn Fn(u64) -> Limits, max: usize| {
+        let max = max as u64;
+        try_ingest(pack, &empty(), &limits(max)).unwrap();
+        let error = try_ingest(pack, &empty(), &limits(max - 1)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("the {name} at offset ")), "{error}");
+        assert!(error.ends_with(&format!("has {max} bytes, more than the {} allowed", max - 1)), "{error}");
+    };
+    let trees = |tree_bytes| Limits { tree_bytes, ..Limits::default() };
+    let commits = |commit_and_tag_bytes| Limits { commit_and_tag_bytes, ..Limits::default() };
+    bound(&whole(&[]), "tree", &trees, folder.1.len());
+    bound(&whole(&[]), "commit", &commits, first.1.len());
+    assert!(tag.1.len() < first.1.len());
+    let mut long_tag = tag;
+    long_tag.1.extend([b'x'; 200]);
+    bound(&whole(&[&long_tag]), "tag", &commits, long_tag.1.len());
+
+    // The one that is made is larger than the one it is made of.
+    let as_delta = |object: &(Kind, Vec<u8>), delta: &[u8]| {
+        let mut pack = RawPack::new();
+        for object in [&file, &folder, &first] {
+            pack.whole(object);
+        }
+        pack.ref_delta(id(object), delta);
+        pack.finish()
+    };
+    let longer = as_delta(&first, &delta(&first.1, first.1.len(), b"y\n"));
+    bound(&longer, "commit", &commits, first.1.len() + 2);
+    let entry = [b"100644 z\0", &id(&file).0[..]].concat();
+    let wider = as_delta(&folder, &delta(&folder.1, folder.1.len(), &entry));
+    bound(&wider, "tree", &trees, folder.1.len() + entry.len());
+    let limits = Limits { tree_bytes: 1, commit_and_tag_bytes: 1, ..Limits::default() };
+    try_ingest(&craft(&[blob("longer")]).0, &empty(), &limits).unwrap();
+}
+
+/// Ten bytes of header say what a delta makes; nothing of that size is allocated for a tree.
+#[test]
+fn a_delta_is_measured_before_it_is_applied() {
+    let folder = tree(&[("100644", b"f", id(&blob("x")))]);
+    let mut pack = RawPack::new();
+    let offset = pack.whole(&folder);
+    // Inserts only: larger than any tree may be.
+    let inserts = [&[folder.1.len() as u8, 0x80, 0x80, 0x80, 0x28], &[1; 2 << 20][..]].concat();
+    pack.ofs_delta(offset, &inserts);
+    let pack = pack.finish();
+    let error = try_ingest(&pack, &empty(), &Limits::default()).unwrap_err();
+    let max = Limits::default().tree_bytes;
+    assert!(
+        matches!(error, IngestError::ObjectTooLarge { kind: Some(Kind::Tree), size: 0x500_0000, max: m, .. } if m == max),
+        "{error}"
+    );
+    let limits = Limits { tree_bytes: 1 << 20, ..Limits::default() };
+    let error = try_ingest(&pack, &empty(), &limits).unwrap_err().to_string();
+    assert!(error.starts_with("the delta at offset "), "{error}");
+}
+
+#[test]
+fn a_base_that_is_too_large_asks_for_a_whole_object() {
+    let entries: Vec<_> = (0..9).map(|n| [b'a' + n]).collect();
+    let entries: Vec<_> = entries.iter().map(|name| ("100644", &name[..], id(&blob("x")))).collect();
+    let stored = tree(&entries);
+    let base = snapshot(vec![craft_pack(&[blob("x"), stored.clone()]).into()]);
+    let smaller = (Kind::Tree, stored.1[..stored.1.len() - 29].to_vec());
+    let mut pack = RawPack::new();
+    pack.ref_delta(id(&stored), &delta(&stored.1, smaller.1.len(), b""));
+    let pack = pack.finish();
+    let limits = |tree_bytes| Limits { tree_bytes, ..Limits::default() };
+    try_ingest(&pack, &base, &limits(stored.1.len() as u64)).unwrap();
+    let error = try_ingest(&pack, &base, &limits(stored.1.len() as u64 - 1)).unwrap_err().to_string();
+    assert!(error.starts_with(&format!("the tree {}, which", id(&stored))), "{error}");
+    assert!(error.ends_with("push with --no-thin"), "{error}");
+    try_ingest(&craft(&[smaller]).0, &base, &limits(stored.1.len() as u64 - 1)).unwrap();
+}
+
 /// A tree of so many entries; `oid` gives the nth blob.
 fn wide_tree(entries: u32, mut oid: impl FnMut(u32) -> Oid) -> (Kind, Vec<u8>) {
     let mut data = Vec::new();

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use database::Oid;
-use repository::ingest::{IngestError, IngestedBlob, Limits, ingest};
+use repository::ingest::{IngestError, Limits, ingest};
 use repository::{Kind, Snapshot};
 
 use crate::support::*;
@@ -41,7 +41,7 @@ fn large_blobs_and_files() {
     git.commit("two");
     check(&git, &["--delta-base-offset"]);
     let ingested = ingested(&git.pack(&[], "--all\n"), &empty());
-    assert!(matches!(ingested.blob, IngestedBlob::File(_)));
+    assert!(matches!(ingested.blob, repository::pack::Blob::File(_)));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn an_empty_pack_is_a_pack() {
     let ingested = ingested(&RawPack::new().finish(), &empty());
     assert_eq!(ingested.objects(), 0);
     assert_eq!(ingested.pack().verify(None), Vec::<String>::new());
-    let IngestedBlob::Inline(blob) = &ingested.blob else { panic!("it is small") };
+    let repository::pack::Blob::Inline(blob) = &ingested.blob else { panic!("it is small") };
     assert!(blob.len() < 100);
 }
 

@@ -8,7 +8,7 @@ use database::{
     Repo, Visibility,
 };
 use repository::pack::{BlobBuilder, EntryHeader, EntrySource, entry};
-use repository::snapshot::{CacheLimits, SnapshotError};
+use repository::snapshot::{CacheLimits, Location, SnapshotError};
 use repository::{Kind, Pack, ReadError, Repositories, Snapshot};
 use storage::Disk;
 
@@ -51,6 +51,26 @@ fn finds_and_reads_across_many_packs() {
     }
     assert_eq!(snapshot.locate(&Oid([1; 20])), None);
     assert_eq!(snapshot.read(&Oid([1; 20]), &mut Vec::new()), Err(ReadError::Missing(Oid([1; 20]))));
+}
+
+#[test]
+fn what_is_shared_is_what_is_read() {
+    let git = Git::with_history(10);
+    let snapshot = ingested(&git.pack(&[], "--all\n"), &empty()).overlay(&empty());
+    let (mut data, mut trees) = (Vec::new(), 0);
+    for index in 0..snapshot.packs()[0].objects() {
+        let location = Location { pack: 0, index };
+        let (kind, first) = snapshot.read_shared_at(location).unwrap();
+        let (_, second) = snapshot.read_shared_at(location).unwrap();
+        assert_eq!(snapshot.read_at(location, &mut data), Ok(kind));
+        assert_eq!((&*first, &*second), (&*data, &*data));
+        if kind == Kind::Tree {
+            assert!(Arc::ptr_eq(&first, &second), "trees are kept");
+            trees += 1;
+        }
+    }
+    assert!(trees > 10);
+    assert!(snapshot.read_shared_at(Location { pack: 1, index: 0 }).is_err());
 }
 
 #[test]
@@ -143,7 +163,11 @@ impl World {
     }
 
     fn repositories(&self) -> Repositories {
-        Repositories::new(self.database.clone(), self.disk.clone(), CacheLimits::default())
+        self.repositories_within(CacheLimits::default())
+    }
+
+    fn repositories_within(&self, limits: CacheLimits) -> Repositories {
+        Repositories::new(self.database.clone(), self.disk.clone(), limits)
     }
 
     /// Adds a pack and moves `main`; returns the repository's row after that.
@@ -212,6 +236,62 @@ async fn repositories_load_once_per_generation_and_share_packs() {
     repositories.forget(two.id);
     world.database.delete_repo(two.id, 0).await.unwrap();
     assert!(matches!(repositories.snapshot(&two), Err(SnapshotError::Gone)));
+}
+
+#[tokio::test]
+async fn what_is_cached_is_handed_out_without_loading() {
+    let (world, created) = World::new().await;
+    let repositories = world.repositories();
+    assert!(repositories.cached(&created).is_none());
+    let loaded = repositories.snapshot(&created).unwrap();
+    assert!(Arc::ptr_eq(&loaded, &repositories.cached(&created).unwrap()));
+    let pushed = world.push(&created, &[blob("one")], false).await;
+    assert!(repositories.cached(&pushed).is_none(), "it is too old");
+    repositories.snapshot(&pushed).unwrap();
+    assert!(repositories.cached(&pushed).is_some());
+    repositories.forget(pushed.id);
+    assert!(repositories.cached(&pushed).is_none());
+}
+
+#[tokio::test]
+async fn snapshots_are_kept_by_number_and_by_size() {
+    let (world, created) = World::new().await;
+    let one = world.push(&created, &[blob(Noise(5).bytes(30_000))], false).await;
+    let kept = |snapshots_and_packs, snapshot_bytes, repo: &Repo| {
+        let limits = CacheLimits { snapshots_and_packs, snapshot_bytes, ..CacheLimits::default() };
+        let repositories = world.repositories_within(limits);
+        repositories.snapshot(repo).unwrap();
+        repositories.cached(repo).is_some()
+    };
+    // Half of either is for one snapshot.
+    assert!(kept(1000, 70_000, &one));
+    assert!(!kept(1000, 60_000, &one), "the pack in its row counts");
+    assert!(kept(4, 1 << 20, &one));
+    assert!(!kept(3, 1 << 20, &one), "a snapshot and a pack");
+    assert!(!kept(0, 0, &one));
+}
+
+/// Nothing is kept here, so whoever has the same one as another has not loaded it.
+#[tokio::test]
+async fn who_asks_at_the_same_time_shares_one_load() {
+    let (world, created) = World::new().await;
+    let repositories = world.repositories_within(CacheLimits { snapshot_bytes: 0, ..CacheLimits::default() });
+    let repo = world.push(&created, &[blob("one")], false).await;
+    let ready = std::sync::Barrier::new(8);
+    let snapshots: Vec<_> = std::thread::scope(|scope| {
+        let load = || {
+            ready.wait();
+            repositories.snapshot(&repo).unwrap()
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(load)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(snapshots.iter().all(|snapshot| Arc::ptr_eq(snapshot, &snapshots[0])));
+    assert!(repositories.cached(&repo).is_none());
+    let again = repositories.snapshot(&repo).unwrap();
+    assert!(Arc::ptr_eq(&again, &snapshots[0]), "it is in use");
+    let next = world.push(&repo, &[blob("two")], false).await;
+    assert_eq!(repositories.snapshot(&next).unwrap().generation(), next.generation);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use database::{Oid, PackId, PackKind, Repo, RepoId, RepoState, Visibility};
-use repository::ingest::{IngestError, Ingested, IngestedBlob, Limits, ingest};
+use repository::ingest::{IngestError, Ingested, Limits, ingest};
 use repository::pack::{BlobBuilder, entry};
 use repository::{Kind, Pack, Snapshot, object};
 
@@ -194,8 +194,8 @@ pub fn ingested(pack: &Bytes, base: &Snapshot) -> Ingested {
 
 pub fn blob_of(ingested: &Ingested) -> Bytes {
     match &ingested.blob {
-        IngestedBlob::Inline(bytes) => bytes.clone(),
-        IngestedBlob::File(file) => std::fs::read(file.path()).unwrap().into(),
+        repository::pack::Blob::Inline(bytes) => bytes.clone(),
+        repository::pack::Blob::File(file) => std::fs::read(file.path()).unwrap().into(),
     }
 }
 

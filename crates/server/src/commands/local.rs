@@ -21,7 +21,7 @@ pub(super) fn faults() -> Result<bool, CommandError> {
 /// See [`crate::cli::Command::Restore`].
 pub(super) fn restore(config: &Config, backup: &Path) -> Result<bool, CommandError> {
     let data_dir = DataDir::create(&config.storage.data_dir)?;
-    print(&change::restore(backup, data_dir.path())?)?;
+    print(&owner::runtime()?.block_on(change::restore(backup, data_dir.path()))?)?;
     Ok(true)
 }
 

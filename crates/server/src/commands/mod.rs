@@ -163,6 +163,12 @@ fn repo_operation(command: cli::Repo) -> Result<Operation, CommandError> {
         cli::Repo::List => Operation::RepoList { after: None },
         cli::Repo::Delete { repo } => Operation::RepoDelete { repo },
         cli::Repo::Rename { repo, to } => Operation::RepoRename { repo, to },
+        cli::Repo::Visibility { repo, visibility } => {
+            Operation::RepoSetVisibility { repo, public: visibility == cli::Visibility::Public }
+        }
+        cli::Repo::Mirror { repo, mirror } => {
+            Operation::RepoSetMirror { repo, mirror: mirror == cli::Switch::On }
+        }
         cli::Repo::Export { repo, dir } => Operation::RepoExport { repo, dir: absolute(&dir)? },
         cli::Repo::Import { dir, repo, new } => {
             Operation::RepoImport { dir: absolute(&dir)?, repo: new_repo(repo, new) }

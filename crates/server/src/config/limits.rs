@@ -28,6 +28,7 @@ impl Config {
             blob_bytes: limits.blob_bytes.bytes(),
             memory_bytes: in_memory(limits.ingest_memory),
             inflated_bytes_total: limits.inflated_bytes.bytes(),
+            ..repository::ingest::Limits::default()
         }
     }
 
@@ -37,6 +38,7 @@ impl Config {
         git_protocol::Limits {
             wants_max: limits.wants.get(),
             haves_max: limits.haves.get(),
+            prefixes_max: limits.prefixes.get(),
             shallow_max: limits.shallow,
             commands_max: limits.commands.get(),
             ref_name_bytes_max: limits.ref_name_bytes.get(),
@@ -54,6 +56,7 @@ impl Config {
             objects_bytes: in_memory(self.storage.object_cache),
             // A limit that was lowered does not make unreadable what was accepted under the old one.
             object_bytes_max: self.limits.object_bytes.bytes().max(default.object_bytes_max),
+            ..default
         }
     }
 }

@@ -43,15 +43,17 @@ pub struct Server {
     /// Serves `/metrics`, `/healthz` and `/readyz` there instead of on `listen`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,
-    /// Connections at the same time; those beyond it wait in the kernel's queue.
+    /// Connections of a listener at the same time (`listen` and `metrics_listen` have each their own); those beyond it
+    /// wait in the kernel's queue.
     pub max_connections: NonZeroUsize,
     /// From the first byte of a request to the end of its headers.
     pub header_timeout: Span,
     /// Between two requests of a connection that is kept alive.
     pub idle_timeout: Span,
-    /// Without a byte of a request's body.
+    /// Without 1 KiB of a request's body. That of a fetch must also be complete after twice this time, and a second more
+    /// for each 16 KiB of it.
     pub body_timeout: Span,
-    /// Without a byte of the answer taken by the client.
+    /// Without 64 KiB of the answer taken by a client that keeps the server waiting.
     pub write_timeout: Span,
     /// How long requests under way may go on after SIGTERM.
     pub drain_timeout: Span,
@@ -63,12 +65,15 @@ pub struct Server {
 pub struct Storage {
     /// The data directory; on a local file system. In the file a relative path counts from the file's directory.
     pub data_dir: PathBuf,
-    /// Writes are refused while less than this is free.
+    /// Writes are refused while less than this is free; so is what needs a file for the time of a request.
     pub min_free: Size,
     /// Bytes of fetch answers under way, on disk and in memory.
     pub spool_max: Size,
-    /// Bytes of request bodies under way, on disk.
+    /// Bytes of pushes under way, on disk.
     pub staging_max: Size,
+    /// Bytes of requests of fetches under way, on disk and in memory; a quarter is for those up to 64 KiB. Beyond it they
+    /// are answered 429.
+    pub fetch_bodies_max: Size,
     /// Bytes of finished fetch answers kept for the next who asks the same; on disk.
     pub response_cache: Size,
     /// The same, for small answers; in memory.
@@ -108,15 +113,17 @@ pub struct Limits {
     pub wants: NonZeroUsize,
     /// `have` lines of one round of a fetch.
     pub haves: NonZeroUsize,
+    /// `ref-prefix` lines of one listing; from so many on they are ignored and every ref is listed.
+    pub prefixes: NonZeroUsize,
     /// `shallow` lines of a fetch or a push.
     pub shallow: usize,
     /// Commits looked at on behalf of one fetch, for a shallow boundary and for what the client lacks.
     pub walk_commits: NonZeroUsize,
     /// A fetch request after inflating `Content-Encoding: gzip`.
     pub request_inflated: Size,
-    /// Fetch answers computed at the same time; 0 is one per CPU.
+    /// Fetch answers computed at the same time; 0 is one per CPU. Beside them as many large listings of refs, up to 4.
     pub cold_builds: usize,
-    /// Fetches waiting for that; those beyond it are answered 503.
+    /// Fetches waiting for that, and listings; those beyond it are answered 429.
     pub cold_builds_waiting: usize,
     /// Pushes, imports and maintenance runs that compute at the same time; 0 is one per CPU.
     pub concurrent_changes: usize,
@@ -214,6 +221,7 @@ impl Default for Storage {
             min_free: Size::gib(1),
             spool_max: Size::gib(16),
             staging_max: Size::gib(64),
+            fetch_bodies_max: Size::gib(1),
             response_cache: Size::gib(1),
             response_cache_memory: Size::mib(64),
             object_cache: Size::mib(64),
@@ -237,6 +245,7 @@ impl Default for Limits {
             push_options: 1000,
             wants: nonzero(1_000_000),
             haves: nonzero(262_144),
+            prefixes: nonzero(65_536),
             shallow: 100_000,
             walk_commits: nonzero(10_000_000),
             request_inflated: Size::mib(64),

@@ -1,5 +1,7 @@
 //! `GET …/info/refs?service=…`: the start of every conversation with git.
 
+use std::sync::Arc;
+
 use auth::Read;
 use database::Repo;
 use git_protocol::{AdvertiseOptions, Service, Version, advertise};
@@ -14,7 +16,7 @@ use crate::serve::Server;
 
 /// A request for a push is refused here already: a client that is told "no" in the middle of an upload cannot rewind.
 pub(crate) async fn info_refs(
-    server: &Server,
+    server: &Arc<Server>,
     request: &Request,
     exchange: &mut Exchange,
     target: &Target,
@@ -38,8 +40,10 @@ pub(crate) async fn info_refs(
     }
     let version = version(request.headers());
     let snapshot = server.node.repositories.snapshot(&repo)?;
+    let session_id = server.session_id.clone();
     let list = move |snapshot: &_| {
-        advertise(service, version, snapshot, &AdvertiseOptions { agent: AGENT, session_id: None })
+        let options = AdvertiseOptions { agent: AGENT, session_id: Some(&session_id) };
+        advertise(service, version, snapshot, &options)
     };
     let mut response = if service == Service::UploadPack && version == Version::V2 {
         // Capabilities alone, however many refs there are.

@@ -6,6 +6,7 @@
 mod builds;
 mod info_refs;
 mod listing;
+mod prefixes;
 mod receive_pack;
 mod upload_pack;
 

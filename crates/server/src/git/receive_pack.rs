@@ -156,12 +156,14 @@ async fn run(
 ) {
     let repo = access.repo().path.clone();
     let capabilities = commands.capabilities.clone();
+    if let Some(session_id) = &capabilities.session_id {
+        tracing::info!(%repo, client_session_id = %session_id, "push of a traced session");
+    }
     // In case there is no report: it names each ref.
     let for_failure = commands.clone();
     let answer = match server.node.changes.push(access, commands, pack).await {
         Ok(report) => {
             count(&server, &report);
-            server.node.maintenance.notify_one();
             report.encode(&capabilities)
         }
         Err(error) => {

@@ -19,7 +19,7 @@ use http::{HeaderValue, Response, header};
 use repository::Snapshot;
 
 use super::listing::{self, Question};
-use super::{open, version};
+use super::{open, prefixes, version};
 use crate::error::{Error, chain, git_answer, git_refusal};
 use crate::http::{Body, Chunk, Exchange, Frames, Request, accepts_gzip};
 use crate::route::Target;
@@ -50,7 +50,7 @@ pub(crate) async fn upload_pack(
 ) -> Result<Response<Body>, Error> {
     let access = open::<Read>(server, request.headers(), exchange, target)?.access;
     request.require_type(SERVICE.request_type())?;
-    let body = request.stage(&server.staging).await?;
+    let body = request.stage(&server.fetch_bodies).await?;
     let snapshot = server.node.repositories.snapshot(access.repo())?;
     match examine(server, &snapshot, version(request.headers()), body).await? {
         Work::Refuse(message) => Ok(git_refusal(SERVICE, &message)),
@@ -84,7 +84,10 @@ async fn examine(
 fn work(server: &Server, snapshot: &Snapshot, version: Version, body: &[u8]) -> Result<Work, Error> {
     let fetch = match upload_pack::parse(version, body, &server.protocol) {
         Err(refusal) => return Ok(Work::Refuse(refusal.to_string())),
-        Ok(Parsed::LsRefs(listed)) => return Ok(Work::List(listed)),
+        Ok(Parsed::LsRefs(mut listed)) => {
+            prefixes::reduce(&mut listed, snapshot.refs());
+            return Ok(Work::List(listed));
+        }
         Ok(Parsed::Fetch(fetch)) => fetch,
     };
     // Before the cache is consulted: what was sent yesterday may be gone today.
@@ -109,7 +112,7 @@ fn of_epoch(mut key: Key, epoch: u64) -> Key {
 }
 
 async fn list(
-    server: &Server,
+    server: &Arc<Server>,
     snapshot: Arc<Snapshot>,
     listed: LsRefs,
     request: &Request,

@@ -17,7 +17,7 @@ pub(crate) struct Timeouts {
     pub head: Duration,
     /// Between two requests.
     pub idle: Duration,
-    /// Without a byte of the response taken.
+    /// For each [`WRITE_PROGRESS_BYTES`] of a response, of the time that the client keeps us waiting.
     pub write: Duration,
 }
 
@@ -32,8 +32,7 @@ pub(crate) struct Connection {
     phase: Arc<Phase>,
     read_deadline: Deadline,
     write_deadline: Deadline,
-    /// Since when the client takes nothing.
-    write_blocked: Option<Instant>,
+    reader: Pace,
     written: Instant,
     linger: Option<Linger>,
 }
@@ -92,22 +91,57 @@ impl Connection {
             phase,
             read_deadline: Deadline::default(),
             write_deadline: Deadline::default(),
-            write_blocked: None,
+            reader: Pace::default(),
             written: Instant::now(),
             linger: None,
         }
     }
 
     /// `written` is what the socket said: keeps the time for which it says "not now".
-    fn guard_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write_blocked = None;
-            self.written = Instant::now();
-            return written;
+    fn guard_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let now = Instant::now();
+        if let Poll::Ready(written) = written {
+            self.reader.takes(now, *written.as_ref().unwrap_or(&0));
+            self.written = now;
+            return Poll::Ready(written);
         }
-        let since = *self.write_blocked.get_or_insert_with(Instant::now);
-        ready!(self.write_deadline.poll(cx, since + self.timeouts.write));
+        let deadline = self.reader.waits(now, self.timeouts.write);
+        ready!(self.write_deadline.poll(cx, deadline));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// A client may be slow, but not so slow that it only means to hold what was prepared for it.
+const WRITE_PROGRESS_BYTES: usize = 64 * 1024;
+
+/// How fast a client takes a response. Time in which there is nothing for it to take does not count.
+#[derive(Debug, Default)]
+struct Pace {
+    /// Since when it takes nothing.
+    blocked: Option<Instant>,
+    /// How long it took nothing before, and how much it took, since it last made progress.
+    waited: Duration,
+    taken: usize,
+}
+
+impl Pace {
+    fn takes(&mut self, now: Instant, count: usize) {
+        if let Some(since) = self.blocked.take() {
+            self.waited += now - since;
+        }
+        self.taken += count;
+        if self.taken >= WRITE_PROGRESS_BYTES {
+            *self = Pace::default();
+        }
+    }
+
+    /// By when it must take something.
+    fn waits(&mut self, now: Instant, at_most: Duration) -> Instant {
+        *self.blocked.get_or_insert(now) + at_most.saturating_sub(self.waited)
     }
 }
 
@@ -123,7 +157,7 @@ impl AsyncRead for Connection {
         match state.waiting {
             Waiting::Handler => Poll::Pending,
             // The end of a response may still be on its way, long after its body was handed over.
-            Waiting::Idle(_) if this.write_blocked.is_some() => {
+            Waiting::Idle(_) if this.reader.blocked.is_some() => {
                 ready!(this.read_deadline.poll(cx, Instant::now() + this.timeouts.idle));
                 Poll::Pending
             }
@@ -234,5 +268,27 @@ impl Deadline {
             }
             sleep.as_mut().reset(at);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_takes_little_at_a_time_gains_no_time() {
+        let minute = Duration::from_secs(60);
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        assert_eq!(pace.waits(start, 5 * minute), start + 5 * minute);
+        assert_eq!(pace.waits(start + minute, 5 * minute), start + 5 * minute);
+        pace.takes(start + 2 * minute, 1);
+        // Nothing to take for an hour: that is not its fault.
+        let later = start + 62 * minute;
+        assert_eq!(pace.waits(later, 5 * minute), later + 3 * minute);
+        pace.takes(later + 2 * minute, WRITE_PROGRESS_BYTES - 2);
+        assert_eq!(pace.waits(later + 2 * minute, 5 * minute), later + 3 * minute, "a byte below the bound");
+        pace.takes(later + 3 * minute, 1);
+        assert_eq!(pace.waits(later + 3 * minute, 5 * minute), later + 8 * minute, "at the bound");
     }
 }

@@ -1,56 +1,78 @@
 //! gzip, in both directions: request bodies are inflated within a bound, large listings deflated once.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, Read, Write};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use flate2::Compression;
-use flate2::write::{GzDecoder, GzEncoder};
+use flate2::bufread::GzDecoder;
+use flate2::write::GzEncoder;
 use http::{HeaderMap, header};
 
-/// Inflates a stream piece by piece, so that what comes out can be counted before more goes in.
-pub(crate) struct Inflater(GzDecoder<Vec<u8>>);
+/// Inflates a stream into room that the caller has for it, so that nothing comes out that was not counted before.
+pub(crate) struct Inflater(GzDecoder<Input>);
 
-/// Deflate makes at most 1032 bytes of one, so a piece becomes 4 MiB at worst.
-const PIECE: usize = 4096;
+/// What was received and not inflated yet.
+struct Input {
+    deflated: Bytes,
+    ended: bool,
+}
 
 impl Inflater {
     pub(crate) fn new() -> Inflater {
-        Inflater(GzDecoder::new(Vec::new()))
+        Inflater(GzDecoder::new(Input { deflated: Bytes::new(), ended: false }))
     }
 
-    /// Takes a piece from the front of `input` and returns what it inflates to, which may be nothing yet.
-    pub(crate) fn next(&mut self, input: &mut Bytes) -> io::Result<Bytes> {
-        let mut piece = input.split_to(input.len().min(PIECE));
-        while !piece.is_empty() {
-            let taken = self.0.write(&piece)?;
-            if taken == 0 {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "data after the end of the gzip stream",
-                ));
+    /// All input was used, and more is to come.
+    pub(crate) fn is_hungry(&self) -> bool {
+        let Input { deflated, ended } = self.0.get_ref();
+        deflated.is_empty() && !ended
+    }
+
+    /// The next input, when [`Inflater::is_hungry`]; `None` at its end.
+    pub(crate) fn feed(&mut self, deflated: Option<Bytes>) {
+        *self.0.get_mut() = Input { ended: deflated.is_none(), deflated: deflated.unwrap_or_default() };
+    }
+
+    /// Fills the start of `out`, which is not empty, and returns how many bytes: 0 if there is no input for more. `None`
+    /// after the end of a whole stream. Fails if it is no such stream, was cut short, or something comes after it.
+    pub(crate) fn next(&mut self, out: &mut [u8]) -> io::Result<Option<usize>> {
+        match self.0.read(out) {
+            Ok(0) if !self.0.get_ref().deflated.is_empty() => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "data after the end of the gzip stream"))
             }
-            bytes::Buf::advance(&mut piece, taken);
+            Ok(0) => Ok(None),
+            Ok(count) => Ok(Some(count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(0)),
+            Err(error) => Err(error),
         }
-        // Inflated bytes are passed on with the next piece, or here.
-        self.0.flush()?;
-        Ok(std::mem::take(self.0.get_mut()).into())
-    }
-
-    /// What is left after the last piece. Fails if the stream was cut short or its checksum is wrong.
-    pub(crate) fn finish(&mut self) -> io::Result<Bytes> {
-        self.0.try_finish()?;
-        Ok(std::mem::take(self.0.get_mut()).into())
     }
 }
 
-/// In one go; for whole listings of refs, of which hashes are the most and compress little.
-pub(crate) fn compress(bytes: &[u8]) -> Bytes {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
-    encoder
-        .write_all(bytes)
-        .and_then(|()| encoder.finish())
-        .map(Bytes::from)
-        .expect("because memory takes all writes")
+impl BufRead for Input {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.deflated.is_empty() && !self.ended {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(&self.deflated)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.deflated.advance(count);
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.len().min(out.len());
+        self.deflated.copy_to_slice(&mut out[..count]);
+        Ok(count)
+    }
+}
+
+/// Deflates what is written into it on its way to `out`; for listings of refs, of which hashes are the most and
+/// compress little.
+pub(crate) fn compressor<W: Write>(out: W) -> GzEncoder<W> {
+    GzEncoder::new(out, Compression::fast())
 }
 
 /// Whether the client takes gzip: it is named, or `*` is, with a weight that is not 0.
@@ -72,28 +94,45 @@ mod tests {
 
     use super::*;
 
-    fn inflate(mut input: Bytes) -> io::Result<Vec<u8>> {
+    fn compress(bytes: &[u8]) -> Bytes {
+        let mut compressor = compressor(Vec::new());
+        compressor.write_all(bytes).unwrap();
+        compressor.finish().unwrap().into()
+    }
+
+    /// As a body that arrives in pieces of `step` bytes.
+    fn inflate(mut input: Bytes, step: usize) -> io::Result<Vec<u8>> {
         let mut inflater = Inflater::new();
         let mut out = Vec::new();
-        while !input.is_empty() {
-            out.extend_from_slice(&inflater.next(&mut input)?);
+        let mut room = [0; 1000];
+        loop {
+            if inflater.is_hungry() {
+                let piece = (!input.is_empty()).then(|| input.split_to(step.min(input.len())));
+                inflater.feed(piece);
+            }
+            match inflater.next(&mut room)? {
+                Some(count) => out.extend_from_slice(&room[..count]),
+                None if input.is_empty() => return Ok(out),
+                None => return Err(io::ErrorKind::InvalidData.into()),
+            }
         }
-        out.extend_from_slice(&inflater.finish()?);
-        Ok(out)
     }
 
     #[test]
     fn what_was_deflated_is_inflated() {
         for len in [0, 1, 5000, 1_000_000] {
             let bytes: Vec<u8> = (0..len).map(|at: usize| (at * at / 7) as u8).collect();
-            assert!(inflate(compress(&bytes)).unwrap() == bytes, "{len}");
+            for step in [1, 7, 4096, usize::MAX] {
+                assert!(inflate(compress(&bytes), step).unwrap() == bytes, "{len} by {step}");
+            }
         }
     }
 
     #[test]
     fn broken_streams_are_errors() {
+        let inflate = |input| inflate(input, 100);
         let whole = compress(&[7; 100_000]);
-        for cut in [1, 9, whole.len() / 2, whole.len() - 1] {
+        for cut in [0, 1, 9, whole.len() / 2, whole.len() - 8, whole.len() - 1] {
             assert!(inflate(whole.slice(..cut)).is_err(), "cut at {cut}");
         }
         let mut wrong_checksum = whole.to_vec();
@@ -106,14 +145,15 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_comes_out_in_pieces_that_can_be_counted() {
-        let mut bomb = compress(&vec![0; 64 << 20]);
+    fn a_bomb_comes_out_only_as_far_as_there_is_room() {
         let mut inflater = Inflater::new();
-        let mut most = 0;
-        while !bomb.is_empty() {
-            most = most.max(inflater.next(&mut bomb).unwrap().len());
+        inflater.feed(Some(compress(&vec![0; 64 << 20])));
+        let mut room = vec![1; 65_536];
+        for _ in 0..3 {
+            let count = inflater.next(&mut room).unwrap().unwrap();
+            assert!((1..=room.len()).contains(&count));
         }
-        assert!(most <= PIECE * 1032 + 64 * 1024, "{most}");
+        assert!(!inflater.is_hungry(), "the rest is as it came");
     }
 
     #[test]

@@ -13,6 +13,6 @@ mod service;
 pub use body::{Body, BodyError, Chunk, Frames};
 pub(crate) use connection::{Connection, Phase, Timeouts};
 pub(crate) use exchange::Exchange;
-pub(crate) use gzip::{accepts_gzip, compress};
+pub(crate) use gzip::{accepts_gzip, compressor};
 pub(crate) use request::{Request, RequestBody};
 pub(crate) use service::handle;

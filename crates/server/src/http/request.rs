@@ -26,14 +26,14 @@ pub(crate) struct Request {
 /// The body as it arrives. What was not read of it when the response is ready is the service's to discard.
 pub(crate) struct RequestBody {
     incoming: Incoming,
-    inflater: Option<Inflater>,
-    /// Deflated bytes that were received and not inflated yet.
-    deflated: Bytes,
     /// The client waits for `100 Continue`, which the first read sends.
     expects_continue: bool,
     touched: bool,
     ended: bool,
-    /// By when `progress` has to be made.
+    began: Instant,
+    /// It has to come to an end, not only to make progress.
+    hurried: bool,
+    /// By when [`PROGRESS_BYTES`] must have come.
     window_end: Instant,
     window: Duration,
     window_bytes: u64,
@@ -43,6 +43,12 @@ pub(crate) struct RequestBody {
 /// Each window of `server.body_timeout` must bring this much of a body: far below any line, far above a client that
 /// only means to occupy a connection.
 const PROGRESS_BYTES: u64 = 1024;
+/// In all, a hurried body may take so many windows, and a second more for each so many bytes that came: anybody may send
+/// one, and what it inflates to is held until its end.
+const HURRIED_WINDOWS: u32 = 2;
+const HURRIED_BYTES_PER_SECOND: u64 = 16 * 1024;
+/// Inflated at a time.
+const INFLATED_PIECE: usize = 64 * 1024;
 /// Read and thrown away before a response that was ready early, so that the connection can be used again.
 const DISCARD_BYTES: u64 = 1 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(2);
@@ -62,13 +68,14 @@ impl Request {
         }
     }
 
-    /// Reads the body to its end. A small one stays in memory, a larger one is a mapped file; both count against the
-    /// cap of `staging` until the last clone is dropped.
+    /// Reads the body to its end, for which it has a limited time. A small one stays in memory, a larger one is a mapped
+    /// file; both count against the cap of `staging` until the last clone is dropped.
     pub(crate) async fn stage(&mut self, staging: &Staging) -> Result<Bytes, Error> {
         let max = self.body_max;
         if self.body.incoming.size_hint().lower() > max {
             return Err(Error::TooLarge { max });
         }
+        self.body.hurried = true;
         let mut upload = staging.begin();
         self.fill(&mut upload, max).await?;
         Ok(upload.finish().await?)
@@ -76,8 +83,10 @@ impl Request {
 
     /// Reads the body to its end, into `upload`, which after an error holds what fitted.
     pub(crate) async fn fill(&mut self, upload: &mut Upload, max: u64) -> Result<(), Error> {
-        self.body.decode(&self.head.headers)?;
-        while let Some(bytes) = self.body.next().await? {
+        if is_gzip(&self.head.headers)? {
+            return self.body.inflate(upload, max).await;
+        }
+        while let Some(bytes) = self.body.receive().await? {
             let room = usize::try_from(max - upload.len()).unwrap_or(usize::MAX);
             upload.write(&bytes[..bytes.len().min(room)]).await?;
             if bytes.len() > room {
@@ -102,10 +111,10 @@ impl RequestBody {
         RequestBody {
             ended: incoming.is_end_stream(),
             incoming,
-            inflater: None,
-            deflated: Bytes::new(),
             expects_continue,
             touched: false,
+            began: Instant::now(),
+            hurried: false,
             window_end: Instant::now() + window,
             window,
             window_bytes: 0,
@@ -127,9 +136,7 @@ impl RequestBody {
             }
             true
         };
-        let ended = timeout(time, all).await;
-        self.deflated = Bytes::new();
-        ended.unwrap_or(false)
+        timeout(time, all).await.unwrap_or(false)
     }
 
     /// To be called when the response is ready. False if the connection cannot be used for another request.
@@ -144,47 +151,38 @@ impl RequestBody {
         self.incoming.size_hint().lower() <= DISCARD_BYTES && self.discard(DISCARD_BYTES, DISCARD_TIME).await
     }
 
-    fn decode(&mut self, headers: &HeaderMap) -> Result<(), Error> {
-        let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-        let coding = match (codings.next(), codings.next()) {
-            (None, _) => return Ok(()),
-            (Some(coding), None) => coding.as_bytes(),
-            (Some(_), Some(_)) => b"several",
-        };
-        match coding.to_ascii_lowercase().as_slice() {
-            b"gzip" | b"x-gzip" => self.inflater = Some(Inflater::new()),
-            b"identity" | b"" => {}
-            other => return Err(Error::Encoding(String::from_utf8_lossy(other).into_owned())),
-        }
-        Ok(())
-    }
-
-    /// The next bytes, inflated; never empty.
-    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        let broken = |_| Error::BadRequest("the gzip encoding of the request is broken");
+    async fn inflate(&mut self, upload: &mut Upload, max: u64) -> Result<(), Error> {
+        let broken = || Error::BadRequest("the gzip encoding of the request is broken");
+        let mut inflater = Inflater::new();
         loop {
-            if let Some(inflater) = &mut self.inflater
-                && !self.deflated.is_empty()
-            {
-                let bytes = inflater.next(&mut self.deflated).map_err(broken)?;
-                if !bytes.is_empty() {
-                    return Ok(Some(bytes));
+            if inflater.is_hungry() {
+                let deflated = self.receive().await?;
+                // Nothing at all is what a client sends that has nothing to say.
+                if deflated.is_none() && self.received.load(Ordering::Relaxed) == 0 {
+                    return Ok(());
                 }
-                continue;
+                inflater.feed(deflated);
             }
-            match (self.receive().await?, &mut self.inflater) {
-                (Some(bytes), Some(_)) => self.deflated = bytes,
-                (Some(bytes), None) => return Ok(Some(bytes)),
-                (None, Some(inflater)) => {
-                    // Nothing at all is what a client sends that has nothing to say.
-                    if self.received.load(Ordering::Relaxed) == 0 {
-                        return Ok(None);
-                    }
-                    let last = inflater.finish().map_err(broken)?;
-                    self.inflater = None;
-                    return Ok(Some(last).filter(|last| !last.is_empty()));
+            let room = usize::try_from(max - upload.len()).unwrap_or(usize::MAX).min(INFLATED_PIECE);
+            let mut complete = false;
+            if room > 0 {
+                let inflate = |space: &mut [u8]| {
+                    let inflated = inflater.next(space).map_err(|_| broken())?;
+                    complete = inflated.is_none();
+                    Ok::<_, Error>(inflated.unwrap_or(0))
+                };
+                upload.write_with(room, inflate).await?;
+            } else {
+                // One more byte is one too many, but there may be none.
+                match inflater.next(&mut [0]).map_err(|_| broken())? {
+                    None => complete = true,
+                    Some(0) => {}
+                    Some(_) => return Err(Error::TooLarge { max }),
                 }
-                (None, None) => return Ok(None),
+            }
+            if complete {
+                let more = self.receive().await?;
+                return if more.is_none() { Ok(()) } else { Err(broken()) };
             }
         }
     }
@@ -196,7 +194,9 @@ impl RequestBody {
             if self.ended {
                 return Ok(None);
             }
-            match timeout_at(self.window_end, self.incoming.frame()).await {
+            let end = self.end();
+            let until = end.map_or(self.window_end, |end| end.min(self.window_end));
+            match timeout_at(until, self.incoming.frame()).await {
                 Ok(Some(Ok(frame))) => {
                     // Trailers say nothing to us.
                     let Ok(bytes) = frame.into_data() else { continue };
@@ -208,6 +208,7 @@ impl RequestBody {
                 }
                 Ok(Some(Err(_))) => return Err(Error::CutShort),
                 Ok(None) => self.ended = true,
+                Err(_) if end == Some(until) => return Err(Error::Slow),
                 Err(_) if self.window_bytes >= PROGRESS_BYTES => {
                     self.window_bytes = 0;
                     self.window_end = Instant::now() + self.window;
@@ -215,5 +216,26 @@ impl RequestBody {
                 Err(_) => return Err(Error::Slow),
             }
         }
+    }
+    /// By when a hurried body must be there if no more of it comes.
+    fn end(&self) -> Option<Instant> {
+        let for_bytes = self.received.load(Ordering::Relaxed) / HURRIED_BYTES_PER_SECOND;
+        let time = self.window * HURRIED_WINDOWS + Duration::from_secs(for_bytes);
+        self.hurried.then(|| self.began + time)
+    }
+}
+
+/// Whether the body is deflated.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Error> {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let coding = match (codings.next(), codings.next()) {
+        (None, _) => return Ok(false),
+        (Some(coding), None) => coding.as_bytes(),
+        (Some(_), Some(_)) => b"several",
+    };
+    match coding.to_ascii_lowercase().as_slice() {
+        b"gzip" | b"x-gzip" => Ok(true),
+        b"identity" | b"" => Ok(false),
+        other => Err(Error::Encoding(String::from_utf8_lossy(other).into_owned())),
     }
 }

@@ -3,7 +3,7 @@
 use auth::{ImportError, IssueError};
 use database::{CreateError, DbError, RepoPath};
 
-use crate::node::Full;
+use crate::free::Full;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OperationError {
@@ -33,6 +33,8 @@ pub enum OperationError {
     TokenIssue(#[from] IssueError),
     #[error(transparent)]
     TokenImport(#[from] ImportError),
+    #[error(transparent)]
+    Repo(#[from] change::RepoError),
     #[error(transparent)]
     Import(#[from] change::ImportError),
     #[error(transparent)]

@@ -70,6 +70,16 @@ pub enum Operation {
         #[serde(with = "as_text")]
         to: RepoPath,
     },
+    RepoSetVisibility {
+        #[serde(with = "as_text")]
+        repo: RepoPath,
+        public: bool,
+    },
+    RepoSetMirror {
+        #[serde(with = "as_text")]
+        repo: RepoPath,
+        mirror: bool,
+    },
     /// Every ref of a git repository on the server's disk, into a repository that exists or is made.
     RepoImport {
         dir: PathBuf,
@@ -151,6 +161,8 @@ pub async fn run(node: &Arc<Node>, operation: Operation) -> Result<Outcome, Oper
         Operation::RepoList { after } => repos::list(node, after.as_deref()),
         Operation::RepoDelete { repo } => repos::delete(node, &repo).await,
         Operation::RepoRename { repo, to } => repos::rename(node, &repo, to).await,
+        Operation::RepoSetVisibility { repo, public } => repos::set_visibility(node, &repo, public).await,
+        Operation::RepoSetMirror { repo, mirror } => repos::set_mirror(node, &repo, mirror).await,
         Operation::RepoImport { dir, repo } => repos::import(node, dir, repo).await,
         Operation::RepoExport { repo, dir } => {
             let repo = repos::live(node, &repo)?;

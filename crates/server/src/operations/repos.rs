@@ -26,40 +26,66 @@ pub(super) fn list(node: &Node, after: Option<&str>) -> Result {
 /// See [`super::Operation::RepoDelete`].
 pub(super) async fn delete(node: &Node, path: &RepoPath) -> Result {
     let repo = live(node, path)?;
-    // Those who are reading its packs may finish.
-    let until_ms = node.clock().now_ms() + node.config.maintenance.superseded.ms();
-    if !node.database.delete_repo(repo.id, until_ms).await? {
+    node.changes.delete_repo(&repo).await?;
+    Ok(Outcome::Done(format!("repository {} deleted", repo.path)))
+}
+
+/// See [`super::Operation::RepoSetVisibility`].
+pub(super) async fn set_visibility(node: &Node, path: &RepoPath, public: bool) -> Result {
+    let repo = live(node, path)?;
+    let (visibility, name) =
+        if public { (Visibility::Public, "public") } else { (Visibility::Private, "private") };
+    let purges = public && repo.visibility == Visibility::Private;
+    let changed = node.changes.set_visibility(&repo, visibility).await;
+    if purges {
+        // What was collected for it must not come out of a cache either; also if it failed half way.
+        node.drop_cached_answers();
+    }
+    changed?;
+    Ok(Outcome::Done(format!("repository {} is {name}", repo.path)))
+}
+
+/// See [`super::Operation::RepoSetMirror`].
+pub(super) async fn set_mirror(node: &Node, path: &RepoPath, mirror: bool) -> Result {
+    let repo = live(node, path)?;
+    if !node.database.set_mirror(repo.id, mirror).await? {
         return Err(OperationError::NoRepo(repo.path));
     }
-    node.repositories.forget(repo.id);
-    Ok(Outcome::Done(format!("repository {} deleted", repo.path)))
+    let is = if mirror { "is a mirror" } else { "is no mirror" };
+    Ok(Outcome::Done(format!("repository {} {is}", repo.path)))
 }
 
 /// See [`super::Operation::RepoRename`].
 pub(super) async fn rename(node: &Node, path: &RepoPath, to: RepoPath) -> Result {
     let repo = live(node, path)?;
-    let (name, user) = (to.to_string(), to.namespace.to_string());
-    let renamed = node.database.rename_repo(repo.id, to).await;
-    let renamed = renamed.map_err(|error| OperationError::from_create(error, &name, &user))?;
+    let renamed = rename_row(node, &repo, to).await?;
     Ok(Outcome::Done(format!("repository {} is now {}", repo.path, renamed.path)))
 }
 
 /// See [`super::Operation::RepoImport`].
-pub(super) async fn import(node: &Node, dir: PathBuf, new: NewRepo) -> Result {
+pub(super) async fn import(node: &Node, dir: PathBuf, mut new: NewRepo) -> Result {
     node.writable()?;
-    let created = match node.database.find_repo(&new.path)? {
+    let path = new.path.clone();
+    let redirects = match node.database.find_repo(&path)? {
         Some(Found::Repo(repo)) if new.is_plain() => {
             return Ok(Outcome::Import(import_into(node, &repo, dir).await?));
         }
         Some(Found::Repo(repo)) => return Err(OperationError::Exists(repo.path)),
-        // A name that only redirects is free.
-        Some(Found::Redirect(_)) | None => create_row(node, &new).await?,
+        Some(Found::Redirect(_)) => true,
+        None => false,
     };
-    let imported = import_into(node, &created, dir).await;
+    if redirects {
+        // Free, but taken only once there is something to put there: the redirect would be lost for nothing.
+        new.path = beside(&path)?;
+    }
+    let created = create_row(node, &new).await?;
+    let imported = match import_into(node, &created, dir).await {
+        Ok(report) if redirects => rename_row(node, &created, path).await.map(|_| report),
+        imported => imported,
+    };
     if imported.is_err() {
         // The name was free before, and is again.
-        node.database.delete_repo(created.id, node.clock().now_ms()).await?;
-        node.repositories.forget(created.id);
+        node.changes.delete_repo(&created).await?;
     }
     Ok(Outcome::Import(imported?))
 }
@@ -81,6 +107,18 @@ async fn import_into(node: &Node, repo: &Repo, dir: PathBuf) -> Result<change::I
     let report = node.changes.import(repo, dir, None).await?;
     node.maintenance.notify_one();
     Ok(report)
+}
+
+async fn rename_row(node: &Node, repo: &Repo, to: RepoPath) -> Result<Repo> {
+    let (name, user) = (to.to_string(), to.namespace.to_string());
+    let renamed = node.database.rename_repo(repo.id, to).await;
+    renamed.map_err(|error| OperationError::from_create(error, &name, &user))
+}
+
+/// A name in the same namespace that nobody has.
+fn beside(path: &RepoPath) -> Result<RepoPath> {
+    let unique = ulid::Ulid::new().to_string().to_ascii_lowercase();
+    Ok(format!("{}{}/import-{unique}", path.kind.url_prefix(), path.namespace).parse()?)
 }
 
 async fn create_row(node: &Node, new: &NewRepo) -> Result<Repo> {

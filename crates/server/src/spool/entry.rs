@@ -23,6 +23,9 @@ pub enum Broken {
     /// Answers under way take all the bytes they may.
     #[error("the room for answers under way is used up")]
     NoRoom,
+    /// Its file would take what `storage.min_free` keeps back.
+    #[error("the disk is nearly full")]
+    DiskFull,
     /// What went wrong was logged by the producer.
     #[error("its production failed")]
     Failed,
@@ -45,7 +48,8 @@ pub struct Writer {
     pending: Vec<u8>,
     published: Instant,
     file: Option<File>,
-    broken: Broken,
+    /// Set by the first failure: whatever is written after it would follow a gap.
+    broken: Option<(io::ErrorKind, Broken)>,
     finished: bool,
 }
 
@@ -132,7 +136,7 @@ impl Drop for Reader {
 impl Writer {
     pub(super) fn new(spool: Spool, key: Option<Key>, entry: Arc<Entry>) -> Writer {
         let (pending, published) = (Vec::new(), Instant::now());
-        Writer { spool, key, entry, pending, published, file: None, broken: Broken::Failed, finished: false }
+        Writer { spool, key, entry, pending, published, file: None, broken: None, finished: false }
     }
 
     /// The answer is complete, and kept for the next who asks if it has a key.
@@ -153,25 +157,47 @@ impl Writer {
 
     /// There will be no (more) answer.
     pub fn fail(mut self, broken: Broken) {
-        self.broken = broken;
+        self.broken = Some((io::ErrorKind::Other, broken));
     }
 
     fn settle(&mut self) -> io::Result<()> {
-        self.publish()?;
-        let place = if self.file.is_some() {
-            self.spill()?;
-            Place::Disk
-        } else {
-            Place::Memory
-        };
+        let place = self.unless_broken(|writer| {
+            writer.give()?;
+            Ok(match writer.file {
+                Some(_) => writer.spill().map(|()| Place::Disk)?,
+                None => Place::Memory,
+            })
+        })?;
         let whole = self.entry.content.lock().joined();
         self.entry.complete(whole, place);
         self.finished = true;
         Ok(())
     }
 
+    /// Once a step has failed, every further one fails as well: a producer may go on, to tell its client of an error, but
+    /// what it writes then must not make an answer with a gap look complete.
+    fn unless_broken<T>(&mut self, step: impl FnOnce(&mut Writer) -> io::Result<T>) -> io::Result<T> {
+        if let Some((kind, broken)) = self.broken {
+            return Err(io::Error::new(kind, broken));
+        }
+        let done = step(self);
+        if let Err(error) = &done {
+            let told = error.get_ref().and_then(|cause| cause.downcast_ref().copied());
+            let broken = told.unwrap_or(match error.kind() {
+                io::ErrorKind::StorageFull => Broken::DiskFull,
+                _ => Broken::Failed,
+            });
+            self.broken = Some((error.kind(), broken));
+        }
+        done
+    }
+
     /// Gives the readers what is pending.
     fn publish(&mut self) -> io::Result<()> {
+        self.unless_broken(Writer::give)
+    }
+
+    fn give(&mut self) -> io::Result<()> {
         self.published = Instant::now();
         self.stop_if_unread()?;
         if self.pending.is_empty() {
@@ -179,8 +205,7 @@ impl Writer {
         }
         let bytes = Bytes::from(std::mem::take(&mut self.pending));
         if !self.spool.has_room(bytes.len() as u64) {
-            self.broken = Broken::NoRoom;
-            return Err(io::Error::new(io::ErrorKind::StorageFull, Broken::NoRoom));
+            return Err(full(Broken::NoRoom));
         }
         self.entry.charge(bytes.len() as u64);
         let tail_len = self.entry.append(bytes);
@@ -192,7 +217,11 @@ impl Writer {
 
     /// Moves what is in memory to the file.
     fn spill(&mut self) -> io::Result<()> {
-        let tail = self.entry.content.lock().tail.clone();
+        let (tail, tail_len) = {
+            let content = self.entry.content.lock();
+            (content.tail.clone(), content.tail_len)
+        };
+        self.spool.0.free.take(tail_len as u64).map_err(|_| full(Broken::DiskFull))?;
         let file = match &mut self.file {
             Some(file) => file,
             // Without a name from the start, so that nothing is left of it.
@@ -224,6 +253,10 @@ impl Writer {
     }
 }
 
+fn full(broken: Broken) -> io::Error {
+    io::Error::new(io::ErrorKind::StorageFull, broken)
+}
+
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let taken = bytes.len().min(CHUNK - self.pending.len());
@@ -244,7 +277,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if !self.finished {
             self.forget();
-            self.entry.content.lock().end(Err(self.broken));
+            self.entry.content.lock().end(Err(self.broken.map_or(Broken::Failed, |(_, broken)| broken)));
         }
     }
 }

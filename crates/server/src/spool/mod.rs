@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use storage::Disk;
 
+use crate::free::FreeSpace;
+
 use entry::Entry;
 pub use entry::{Broken, Reader, Writer};
 use index::Index;
@@ -41,6 +43,7 @@ pub struct Spool(Arc<Shared>);
 
 struct Shared {
     disk: Disk,
+    free: FreeSpace,
     limits: Limits,
     index: Mutex<Index>,
     /// Bytes of all entries that somebody still holds, kept ones included.
@@ -68,11 +71,12 @@ pub struct Stats {
 }
 
 impl Spool {
-    /// Files are made in the staging directory of `disk`, which is emptied at the next start.
-    pub fn new(disk: Disk, limits: Limits) -> Spool {
+    /// Files are made in the staging directory of `disk`, which is emptied at the next start, and grow as long as there
+    /// is `free` space.
+    pub fn new(disk: Disk, free: FreeSpace, limits: Limits) -> Spool {
         let index = Mutex::new(Index::new(limits.kept_memory_max, limits.kept_disk_max));
         let (held, hits, misses) = (Arc::default(), AtomicU64::new(0), AtomicU64::new(0));
-        Spool(Arc::new(Shared { disk, limits, index, held, hits, misses }))
+        Spool(Arc::new(Shared { disk, free, limits, index, held, hits, misses }))
     }
 
     /// The finished or growing answer to `key`.
@@ -139,6 +143,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::config::Size;
 
     const LIMITS: Limits = Limits {
         memory_per_answer: 256 * 1024,
@@ -148,9 +153,14 @@ mod tests {
     };
 
     fn spool(limits: Limits) -> (tempfile::TempDir, Spool) {
+        spool_on(limits, Size(0))
+    }
+
+    fn spool_on(limits: Limits, min_free: Size) -> (tempfile::TempDir, Spool) {
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::open(directory.path()).unwrap();
-        (directory, Spool::new(disk, limits))
+        let free = FreeSpace::new(disk.clone(), min_free, database::Clock::default());
+        (directory, Spool::new(disk, free, limits))
     }
 
     fn write(spool: &Spool, key: Option<Key>) -> (Writer, Reader) {
@@ -291,6 +301,36 @@ mod tests {
         drop((kept_by_reader, third, third_reader));
         assert_eq!(spool.stats().held_bytes, 0);
         assert!(spool.claim(None).is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_answer_with_a_gap_is_never_complete() {
+        let limits = Limits { kept_memory_max: 0, kept_disk_max: 0, ..LIMITS };
+        let (_directory, spool) = spool(limits);
+        let (mut first, first_reader) = write(&spool, None);
+        first.write_all(&pattern(7 << 20)).unwrap();
+        let (mut second, second_reader) = write(&spool, None);
+        second.write_all(&pattern(2 << 20)).unwrap_err();
+        // There is room again for what tells of the error, but what comes before it is lost.
+        drop((first, first_reader));
+        assert!(second.write_all(&pattern(100_000)).is_err());
+        let error = second.finish_unkept().unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+        assert_eq!(read_all(second_reader).await, Err(Broken::NoRoom));
+    }
+
+    #[tokio::test]
+    async fn files_do_not_grow_when_the_disk_is_nearly_full() {
+        let (_directory, spool) = spool_on(LIMITS, Size(u64::MAX / 2));
+        let (mut small, reader) = write(&spool, None);
+        small.write_all(&pattern(LIMITS.memory_per_answer)).unwrap();
+        small.finish().unwrap();
+        assert!(read_all(reader).await.is_ok(), "it needs no file");
+        let (mut large, reader) = write(&spool, None);
+        let error = large.write_all(&pattern(LIMITS.memory_per_answer + 65_536)).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+        drop(large);
+        assert_eq!(read_all(reader).await, Err(Broken::DiskFull));
     }
 
     #[tokio::test]

@@ -75,6 +75,23 @@ fn repositories() {
         let lines: Vec<&str> = list.lines().map(|line| line.rsplit_once('\t').unwrap().0).collect();
         assert_eq!(lines, ["admin/Model\tprivate\t-", "datasets/admin/data\tpublic\tmirror"]);
 
+        let line = |name: &str| {
+            let list = granary.ok("repo list");
+            let line = list.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.rsplit_once('\t').unwrap().0.to_owned()
+        };
+        assert_eq!(granary.ok("repo visibility admin/model public"), "repository admin/Model is public");
+        assert_eq!(line("admin/Model"), "\tpublic\t-");
+        granary.ok("repo visibility admin/model public");
+        granary.ok("repo visibility admin/model private");
+        assert_eq!(line("admin/Model"), "\tprivate\t-");
+        assert_eq!(granary.ok("repo mirror admin/model on"), "repository admin/Model is a mirror");
+        assert_eq!(line("admin/Model"), "\tprivate\tmirror");
+        granary.ok("repo mirror admin/model off");
+        assert_eq!(line("admin/Model"), "\tprivate\t-");
+        assert!(granary.fails("repo visibility admin/none public").contains("no repository admin/none"));
+        assert!(granary.fails("repo mirror admin/none on").contains("no repository admin/none"));
+
         granary.ok("repo rename admin/model admin/other");
         assert!(granary.fails("repo delete admin/model").contains("admin/model was renamed to admin/other"));
         assert!(granary.fails("repo rename admin/other datasets/admin/other").contains("stays what it is"));
@@ -103,9 +120,20 @@ fn import_and_export_round_trip() {
         git(&exported, "fsck --full --strict");
         granary.ok("fsck");
 
-        // What cannot be imported leaves no repository behind.
+        // What cannot be imported leaves no repository behind, and a redirect where it was.
         granary.fails("repo import nowhere admin/nothing");
+        granary.ok("repo rename admin/hello admin/moved");
+        granary.fails("repo import nowhere admin/hello");
         assert_eq!(granary.ok("repo list").lines().count(), 1);
+        let renamed = granary.fails("repo delete admin/hello");
+        assert!(renamed.contains("admin/hello was renamed to admin/moved"), "{renamed}");
+        // What can be imported takes its place.
+        granary.ok("repo import source admin/hello --public");
+        let list = granary.ok("repo list");
+        assert!(list.starts_with("admin/hello\tpublic\t") && list.lines().count() == 2, "{list}");
+        granary.ok("repo export admin/hello again.git");
+        assert_eq!(git(&granary.path("again.git"), "for-each-ref"), git(&source, "for-each-ref"));
+        granary.ok("fsck");
     });
 }
 

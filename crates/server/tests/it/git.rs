@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use server::config::Size;
 use tokio::task::block_in_place;
 
 use crate::granary::{git, git_fails};
@@ -193,10 +194,63 @@ async fn listings_of_many_refs_are_deflated_for_who_takes_it() {
         assert_eq!(deflated.header("vary"), Some("Accept-Encoding"));
         assert!(deflated.body.len() * 2 < plain.body.len());
     }
+    // What changes nothing is found in the cache, whoever made it up.
+    let head = format!("POST /ann/Model/git-upload-pack HTTP/1.1\r\n{FETCH_TYPE}\r\n{V2}");
+    let listing = |junk: &str| {
+        let prefix = |prefix: &str| format!("{:04x}ref-prefix {prefix}\n", prefix.len() + 16);
+        format!("0014command=ls-refs\n0001{}{}0000", prefix("refs/heads/"), prefix(junk)).into_bytes()
+    };
+    let first = hub.ask(&head, &listing("refs/heads/")).await;
+    let before = hub.metric("granary_cache_hits_total").await;
+    for junk in ["junk-1", "junk-2", "refs/heads/main", "refs/junk"] {
+        assert_eq!(hub.ask(&head, &listing(junk)).await.body, first.body);
+    }
+    assert_eq!(hub.metric("granary_cache_hits_total").await, before + 4.0);
     // A push shows at once.
     block_in_place(|| git(&work, "branch one-more"));
     hub.push();
     assert!(hub.git(".", &format!("ls-remote {url}")).contains("refs/heads/one-more"));
+    hub.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_listings_take_turns() {
+    let hub = Hub::start(|config| {
+        config.limits.cold_builds = 0;
+        config.limits.cold_builds_waiting = 0;
+        config.storage.response_cache = Size(0);
+        config.storage.response_cache_memory = Size(0);
+    })
+    .await;
+    let work = hub.pushed();
+    let tip = hub.git("work", "rev-parse HEAD");
+    let packed: String = (0..20_000).map(|n| format!("{tip} refs/heads/b{n:05}\n")).collect();
+    fs::write(
+        work.join(".git/packed-refs"),
+        format!("# pack-refs with: peeled fully-peeled sorted \n{packed}"),
+    )
+    .unwrap();
+    hub.push();
+    let head = format!("POST /ann/Model/git-upload-pack HTTP/1.1\r\n{FETCH_TYPE}\r\n{V2}");
+    let mut clients = Vec::new();
+    for n in 0..60 {
+        let mut client = hub.connect().await;
+        // Each is another listing, of half of the refs.
+        let prefix = format!("ref-prefix refs/heads/b{n:05}\n");
+        let rest = "001dref-prefix refs/heads/b1\n";
+        let request = format!("0014command=ls-refs\n0001{:04x}{prefix}{rest}0000", prefix.len() + 4);
+        client.send(&head, request.as_bytes()).await;
+        clients.push(client);
+    }
+    let mut statuses = [0, 0];
+    for mut client in clients {
+        match client.response().await.status {
+            200 => statuses[0] += 1,
+            429 => statuses[1] += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(statuses[0] > 0 && statuses[1] > 0, "{statuses:?}");
     hub.stopped().await;
 }
 

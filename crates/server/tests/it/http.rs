@@ -276,7 +276,62 @@ async fn bodies_are_bounded_before_and_after_inflating() {
     let bomb = gzip(&vec![0; 64 << 20]);
     assert!(bomb.len() < 100 << 10);
     assert_eq!(hub.ask(&format!("{}\r\nContent-Encoding: gzip", ls_refs()), &bomb).await.status, 413);
-    assert!(hub.metric("granary_staging_bytes").await < 1.0);
+    assert!(hub.metric("granary_fetch_bodies_bytes").await < 1.0);
+    hub.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fetches_under_way_keep_neither_pushes_nor_each_other_out() {
+    let hub = Hub::start(|config| {
+        config.storage.fetch_bodies_max = Size::mib(4);
+        config.storage.staging_max = Size::mib(4);
+    })
+    .await;
+    // All but the end of a body that inflates to more than there is room for.
+    let bomb = gzip(&vec![b'0'; 8 << 20]);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut client = hub.connect().await;
+        let deflated = format!("Content-Encoding: gzip\r\nContent-Length: {}", bomb.len());
+        client.send(&format!("{}\r\n{deflated}", ls_refs()), b"").await;
+        client.raw(&bomb[..bomb.len() / 4]).await;
+        held.push(client);
+    }
+    while hub.metric("granary_fetch_bodies_bytes").await < 2e6 {
+        tokio::task::yield_now().await;
+    }
+    assert!(hub.metric("granary_fetch_bodies_bytes").await <= 3.2e6, "a quarter is for small ones");
+    assert_eq!(hub.metric("granary_staging_bytes").await, 0.0);
+    assert_eq!(hub.ask(&ls_refs(), LS_REFS).await.status, 200);
+    assert_eq!(hub.ask(&push_by(&hub.ann), b"0000").await.status, 200);
+    let refused = hub.ask(&format!("{}\r\nContent-Encoding: gzip", ls_refs()), &bomb).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")), "{}", refused.text());
+    drop(held);
+    while hub.metric("granary_fetch_bodies_bytes").await > 0.0 {
+        tokio::task::yield_now().await;
+    }
+    hub.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_has_to_be_complete_some_time() {
+    let hub = Hub::start(|config| config.server.body_timeout = "300ms".parse().unwrap()).await;
+    let mut client = hub.connect().await;
+    client.send(&format!("{}\r\nContent-Length: 1000000", ls_refs()), b"").await;
+    let began = std::time::Instant::now();
+    let (mut reading, mut writing) = client.stream.into_split();
+    let trickle = tokio::spawn(async move {
+        // Enough in each window, but never the end.
+        while writing.write_all(&[b'0'; 500]).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut answer = [0; 12];
+    tokio::io::AsyncReadExt::read_exact(&mut reading, &mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 408");
+    assert!(began.elapsed() >= Duration::from_millis(600));
+    drop(reading);
+    trickle.await.unwrap();
     hub.stopped().await;
 }
 

@@ -2,10 +2,11 @@
 
 mod refs;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
-use super::{ApplyError, Database, DbError, maintenance, writer::Sort};
-use crate::{Applied, Change, Conflict, NewPack, Oid, PackContent, PackId};
+use super::checksum::{PACK, REF, REF_LOG, REPO, Record};
+use super::{ApplyError, Database, DbError, maintenance, packs, writer::Sort};
+use crate::{Applied, BlobState, Change, Conflict, HeadEdit, NewPack, Oid, PackContent, PackId};
 use refs::Plan;
 
 impl Database {
@@ -31,7 +32,8 @@ fn apply(conn: &Connection, now_ms: i64, change: &Change) -> Result<Applied, App
     write_refs(conn, now_ms, change, &plan, generation)?;
     leaving.condemn(conn, change)?;
     add_packs(conn, change, generation)?;
-    target.update(conn, now_ms, change, &plan, &leaving)?;
+    let head_ref = target.head_after(conn, change)?;
+    target.update(conn, now_ms, change, &plan, &leaving, &head_ref)?;
     Ok(Applied { generation, refs: plan.outcomes })
 }
 
@@ -40,41 +42,30 @@ fn changes_anything(change: &Change, target: &Target, plan: &Plan) -> bool {
         || !change.packs_added.is_empty()
         || !change.packs_superseded.is_empty()
         || change.collects
-        || change.head_ref.as_ref().is_some_and(|head| *head != target.head_ref)
+        || matches!(&change.head_ref, Some(HeadEdit::Set(head)) if *head != target.head_ref)
 }
 
 /// What an apply needs of the repo's row, and writes back in one update.
 struct Target {
+    row: Record,
     head_ref: String,
     generation: i64,
     gc_epoch: i64,
     acl_version: i64,
     refs_count: i64,
-    packs_count: i64,
-    packs_bytes: i64,
-    maint_due_ms: Option<i64>,
-    pending: bool,
 }
 
 impl Target {
     fn read(conn: &Connection, change: &Change) -> Result<Option<Target>, DbError> {
-        let sql = "SELECT head_ref, generation, gc_epoch, acl_version, refs_count, packs_count, packs_bytes,
-                          maint_due_ms, pending
-                   FROM repo WHERE id = ?1 AND state = 0";
-        let row = conn.prepare_cached(sql)?.query_row([change.repo], |row| {
-            Ok(Target {
-                head_ref: row.get(0)?,
-                generation: row.get(1)?,
-                gc_epoch: row.get(2)?,
-                acl_version: row.get(3)?,
-                refs_count: row.get(4)?,
-                packs_count: row.get(5)?,
-                packs_bytes: row.get(6)?,
-                maint_due_ms: row.get(7)?,
-                pending: row.get(8)?,
-            })
-        });
-        Ok(row.optional()?)
+        let Some(row) = REPO.record(conn, "id = ?1 AND state = 0", [change.repo])? else { return Ok(None) };
+        Ok(Some(Target {
+            head_ref: row.get("head_ref")?,
+            generation: row.get("generation")?,
+            gc_epoch: row.get("gc_epoch")?,
+            acl_version: row.get("acl_version")?,
+            refs_count: row.get("refs_count")?,
+            row,
+        }))
     }
 
     fn check_versions(&self, change: &Change) -> Result<(), Conflict> {
@@ -90,47 +81,51 @@ impl Target {
         Ok(())
     }
 
+    /// Where `HEAD` points, now that the refs are written.
+    fn head_after(&self, conn: &Connection, change: &Change) -> Result<String, DbError> {
+        let exists = |name: &String| {
+            let sql = "SELECT 1 FROM ref WHERE repo_id = ?1 AND name = ?2";
+            conn.prepare_cached(sql)?.exists(params![change.repo, name])
+        };
+        Ok(match &change.head_ref {
+            Some(HeadEdit::Set(head)) => head.clone(),
+            Some(HeadEdit::IfUnborn(head)) if !exists(&self.head_ref)? && exists(head)? => head.clone(),
+            _ => self.head_ref.clone(),
+        })
+    }
+
+    /// The last thing done with the row.
     fn update(
-        &self,
+        mut self,
         conn: &Connection,
         now_ms: i64,
         change: &Change,
         plan: &Plan,
         leaving: &Leaving,
+        head_ref: &str,
     ) -> Result<(), DbError> {
+        let row = &mut self.row;
         let added: i64 = change.packs_added.iter().map(bytes).sum();
-        let packs_count = self.packs_count + change.packs_added.len() as i64 - leaving.packs.len() as i64;
-        let maint_due_ms = match self.maint_due_ms {
+        let packs_bytes = row.get::<i64>("packs_bytes")? + added - leaving.bytes;
+        let packs_count =
+            row.get::<i64>("packs_count")? + change.packs_added.len() as i64 - leaving.packs.len() as i64;
+        let maint_due_ms = match row.get("maint_due_ms")? {
             due if change.packs_added.is_empty() => due,
             // It is about to be looked at; moving that would let a busy repo run away from it.
             Some(due) if due <= now_ms => Some(due),
             _ if packs_count >= maintenance::PACKS_MAX => Some(now_ms),
             _ => Some(now_ms + maintenance::REST_MS),
         };
-        // Naming `pending` would write its index even if it stays; see schema.sql.
-        let sql = match self.pending {
-            true => {
-                "UPDATE repo SET head_ref = ?2, generation = ?3, gc_epoch = ?4, refs_count = ?5, packs_count = ?6,
-                                 packs_bytes = ?7, maint_due_ms = ?8
-                 WHERE id = ?1"
-            }
-            false => {
-                "UPDATE repo SET head_ref = ?2, generation = ?3, gc_epoch = ?4, refs_count = ?5, packs_count = ?6,
-                                 packs_bytes = ?7, maint_due_ms = ?8, pending = 1
-                 WHERE id = ?1"
-            }
-        };
-        conn.prepare_cached(sql)?.execute(params![
-            change.repo,
-            change.head_ref.as_ref().unwrap_or(&self.head_ref),
-            self.generation + 1,
-            self.gc_epoch + i64::from(change.collects),
-            self.refs_count + plan.created,
-            packs_count,
-            self.packs_bytes + added - leaving.bytes,
-            maint_due_ms,
-        ])?;
-        Ok(())
+        row.set("head_ref", head_ref)?;
+        row.set("generation", self.generation + 1)?;
+        row.set("gc_epoch", self.gc_epoch + i64::from(change.collects))?;
+        row.set("refs_count", self.refs_count + plan.created)?;
+        row.set("packs_count", packs_count)?;
+        row.set("packs_bytes", packs_bytes)?;
+        row.set("maint_due_ms", maint_due_ms)?;
+        // Its manifest is behind now. Written only if it turns, as an index is over it; see schema.sql.
+        row.set("pending", true)?;
+        Ok(row.write(conn)?)
     }
 }
 
@@ -170,9 +165,16 @@ impl Leaving {
 
     fn condemn(&self, conn: &Connection, change: &Change) -> Result<(), DbError> {
         for id in &self.packs {
-            let sql =
-                "UPDATE pack SET state = 2, not_before_ms = ?3 WHERE repo_id = ?1 AND state = 1 AND id = ?2";
-            conn.prepare_cached(sql)?.execute(params![change.repo, id, change.superseded_until_ms])?;
+            // Readers of the old list hold the bytes of inline packs already. After a compaction nothing is lost with
+            // them, and pages are freed instead of rewritten; what a collection drops is kept for its time.
+            let sql = "DELETE FROM pack WHERE repo_id = ?1 AND state = 1 AND id = ?2 AND inline IS NOT NULL";
+            if !change.collects && conn.prepare_cached(sql)?.execute(params![change.repo, id])? == 1 {
+                continue;
+            }
+            let live = "repo_id = ?1 AND state = 1 AND id = ?2";
+            PACK.change(conn, live, params![change.repo, id], |row| {
+                packs::condemn(row, change.superseded_until_ms)
+            })?;
         }
         Ok(())
     }
@@ -182,32 +184,34 @@ fn add_packs(conn: &Connection, change: &Change, generation: i64) -> Result<(), 
     for pack in &change.packs_added {
         match &pack.content {
             PackContent::Inline(blob) => {
-                let sql = "INSERT INTO pack (repo_id, id, state, kind, objects, bytes, closure, added_generation, inline)
-                           VALUES (?1, ?2, 1, ?3, ?4, ?5, ?6, ?7, ?8)";
-                conn.prepare_cached(sql)?.execute(params![
-                    change.repo,
-                    pack.id,
-                    pack.kind,
-                    pack.objects,
-                    bytes(pack),
-                    pack.closure,
-                    generation,
-                    &blob[..],
-                ])?;
+                let (state, none) = (BlobState::Live, None::<i64>);
+                let NewPack { id, kind, objects, closure, .. } = pack;
+                let values: [&dyn ToSql; 11] = [
+                    &change.repo,
+                    id,
+                    &state,
+                    kind,
+                    objects,
+                    &bytes(pack),
+                    closure,
+                    &generation,
+                    &none,
+                    &none,
+                    &&blob[..],
+                ];
+                PACK.insert(conn, &values)?;
             }
             PackContent::Stored { .. } => {
-                let sql = "UPDATE pack SET state = 1, staged_ms = NULL, kind = ?3, objects = ?4, bytes = ?5,
-                                           closure = ?6, added_generation = ?7
-                           WHERE repo_id = ?1 AND state = 0 AND id = ?2";
-                conn.prepare_cached(sql)?.execute(params![
-                    change.repo,
-                    pack.id,
-                    pack.kind,
-                    pack.objects,
-                    bytes(pack),
-                    pack.closure,
-                    generation,
-                ])?;
+                let staged = "repo_id = ?1 AND state = 0 AND id = ?2";
+                PACK.change(conn, staged, params![change.repo, pack.id], |row| {
+                    row.set("state", BlobState::Live)?;
+                    row.set("kind", pack.kind)?;
+                    row.set("objects", pack.objects)?;
+                    row.set("bytes", bytes(pack))?;
+                    row.set("closure", pack.closure)?;
+                    row.set("added_generation", generation)?;
+                    row.set("staged_ms", None::<i64>)
+                })?;
             }
         }
     }
@@ -231,19 +235,19 @@ fn write_refs(
     for (position, step) in plan.moves.iter().enumerate() {
         let edit = &change.refs[step.edit];
         write_ref(conn, change, edit, step.old)?;
-        let sql = "INSERT INTO ref_log (repo_id, generation, position, name, old, new, actor, at_ms, message)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        conn.prepare_cached(sql)?.execute(params![
-            change.repo,
-            generation,
-            position,
-            edit.name,
-            step.old,
-            edit.new,
-            change.actor,
-            now_ms,
-            change.message,
-        ])?;
+        let position = position as i64;
+        let values: [&dyn ToSql; 9] = [
+            &change.repo,
+            &generation,
+            &position,
+            &edit.name,
+            &step.old,
+            &edit.new,
+            &change.actor,
+            &now_ms,
+            &change.message,
+        ];
+        REF_LOG.insert(conn, &values)?;
     }
     Ok(())
 }
@@ -252,12 +256,13 @@ fn write_ref(conn: &Connection, change: &Change, edit: &crate::RefEdit, old: Oid
     if edit.new.is_null() {
         let sql = "DELETE FROM ref WHERE repo_id = ?1 AND name = ?2";
         conn.prepare_cached(sql)?.execute(params![change.repo, edit.name])?;
-    } else if old.is_null() {
-        let sql = "INSERT INTO ref (repo_id, name, oid, peeled) VALUES (?1, ?2, ?3, ?4)";
-        conn.prepare_cached(sql)?.execute(params![change.repo, edit.name, edit.new, edit.peeled])?;
+        return Ok(());
+    }
+    let values: [&dyn ToSql; 4] = [&change.repo, &edit.name, &edit.new, &edit.peeled];
+    if old.is_null() {
+        REF.insert(conn, &values)?;
     } else {
-        let sql = "UPDATE ref SET oid = ?3, peeled = ?4 WHERE repo_id = ?1 AND name = ?2";
-        conn.prepare_cached(sql)?.execute(params![change.repo, edit.name, edit.new, edit.peeled])?;
+        REF.replace(conn, &values)?;
     }
     Ok(())
 }
