@@ -8,7 +8,7 @@ use git_protocol::{AdvertiseOptions, Service, Version, advertise};
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::listing::{self, Question};
-use super::{AGENT, open, open_for_push, version};
+use super::{AGENT, open, open_for_push, snapshot, version};
 use crate::error::Error;
 use crate::http::{Body, Exchange, Request, accepts_gzip};
 use crate::route::Target;
@@ -39,7 +39,7 @@ pub(crate) async fn info_refs(
         server.node.writable()?;
     }
     let version = version(request.headers());
-    let snapshot = server.node.repositories.snapshot(&repo)?;
+    let snapshot = snapshot(server, &repo).await?;
     let session_id = server.session_id.clone();
     let list = move |snapshot: &_| {
         let options = AdvertiseOptions { agent: AGENT, session_id: Some(&session_id) };

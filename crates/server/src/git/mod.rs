@@ -10,10 +10,13 @@ mod prefixes;
 mod receive_pack;
 mod upload_pack;
 
+use std::sync::Arc;
+
 use auth::{Access, Authorized, Credential, Denied, Identity, Propose, Right};
-use database::Found;
+use database::{Found, Repo};
 use git_protocol::Version;
 use http::{HeaderMap, header};
+use repository::Snapshot;
 
 pub(crate) use builds::Builds;
 pub(crate) use info_refs::info_refs;
@@ -58,6 +61,17 @@ fn open<A: Right>(
     exchange.set_repo(&repo.path);
     let access = auth::authorize::<A>(server.node.auth, &identity, repo)?;
     Ok(Opened { renamed: redirected || access.repo().path != *path, access })
+}
+
+/// The repository as it is now. One that is in memory costs no thread; reading a hundred thousand refs, after a push say,
+/// takes one, and all who ask meanwhile wait for the same.
+async fn snapshot(server: &Server, repo: &Repo) -> Result<Arc<Snapshot>, Error> {
+    if let Some(cached) = server.node.repositories.cached(repo) {
+        return Ok(cached);
+    }
+    let (repositories, repo) = (Arc::clone(&server.node.repositories), repo.clone());
+    let loaded = tokio::task::spawn_blocking(move || repositories.snapshot(&repo));
+    Ok(loaded.await.map_err(Error::internal)??)
 }
 
 /// For pushes. Who may propose but not write has nothing to push to before pull requests exist, and is told before the

@@ -51,7 +51,7 @@ pub(crate) async fn upload_pack(
     let access = open::<Read>(server, request.headers(), exchange, target)?.access;
     request.require_type(SERVICE.request_type())?;
     let body = request.stage(&server.fetch_bodies).await?;
-    let snapshot = server.node.repositories.snapshot(access.repo())?;
+    let snapshot = super::snapshot(server, access.repo()).await?;
     match examine(server, &snapshot, version(request.headers()), body).await? {
         Work::Refuse(message) => Ok(git_refusal(SERVICE, &message)),
         Work::List(listed) => list(server, snapshot, listed, request).await,

@@ -75,7 +75,8 @@ pub(super) async fn import(node: &Node, dir: PathBuf, mut new: NewRepo) -> Resul
         None => false,
     };
     if redirects {
-        // Free, but taken only once there is something to put there: the redirect would be lost for nothing.
+        // Free, but taken only once there is something to put there: the redirect would be lost for nothing. (The other
+        // name redirects to the repository from then on, which nobody will notice.)
         new.path = beside(&path)?;
     }
     let created = create_row(node, &new).await?;
@@ -83,9 +84,11 @@ pub(super) async fn import(node: &Node, dir: PathBuf, mut new: NewRepo) -> Resul
         Ok(report) if redirects => rename_row(node, &created, path).await.map(|_| report),
         imported => imported,
     };
-    if imported.is_err() {
-        // The name was free before, and is again.
-        node.changes.delete_repo(&created).await?;
+    if imported.is_err()
+        && let Err(error) = node.changes.delete_repo(&created).await
+    {
+        // The name was free before, and should be again; why there is no import is what counts.
+        tracing::warn!(repo = %created.path, %error, "a repository without its import is left over");
     }
     Ok(Outcome::Import(imported?))
 }

@@ -1,0 +1,179 @@
+//! Making rows anew from manifests and packs.
+
+use std::path::{Path, PathBuf};
+
+use database::{
+    Change, Clock, Database, Expected, HeadEdit, NewPack, NewRepo, Oid, PackContent, PackId, RefEdit,
+    RepoPath, Visibility,
+};
+use serde::{Deserialize, Serialize};
+use storage::Disk;
+
+use super::format::{KINDS, PackEntry, RefEntry, Told, from_hex, read_chain};
+use crate::rows;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RebuildReport {
+    pub repos: u64,
+    pub packs: u64,
+    pub refs: u64,
+    /// Repositories that could not be rebuilt, and why.
+    pub problems: Vec<String>,
+}
+
+impl std::fmt::Display for RebuildReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for problem in &self.problems {
+            writeln!(f, "{problem}")?;
+        }
+        write!(f, "rebuilt {} repositories, {} refs, {} packs", self.repos, self.refs, self.packs)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    #[error("{0} already holds rows; a rebuild is for a data directory that lost them")]
+    Occupied(PathBuf),
+    #[error("{0} holds no manifests: there is nothing to rebuild from")]
+    NoManifests(PathBuf),
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Open(#[from] database::OpenError),
+    #[error(transparent)]
+    Storage(#[from] storage::OpenError),
+}
+
+/// Where the manifests that a rebuild reads are kept; new rows give new ids, so they must not mix with new manifests.
+const READ_FROM: &str = "manifests.before-rebuild";
+
+/// Makes new rows in `data_dir` from its manifests and packs: repositories, refs, pack lists and one user (without
+/// token) per namespace. Tokens, users' rights and ref logs were in the rows that are gone. Can be repeated if it is
+/// cut off: the rows appear under their name last.
+pub async fn rebuild(data_dir: &Path) -> Result<RebuildReport, RebuildError> {
+    let rows = data_dir.join("granary.db");
+    if rows.exists() {
+        return Err(RebuildError::Occupied(data_dir.to_owned()));
+    }
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RebuildError::Io { path, source }
+    };
+    let (manifests, read_from) = (data_dir.join("manifests"), data_dir.join(READ_FROM));
+    if !read_from.exists() {
+        match std::fs::rename(&manifests, &read_from) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(RebuildError::NoManifests(data_dir.to_owned()));
+            }
+            other => other.map_err(at(&manifests))?,
+        }
+    }
+    let partial = data_dir.join("granary.db.rebuilding");
+    rows::remove(&partial).map_err(at(&partial))?;
+    let disk = Disk::open(data_dir)?;
+    let database = Database::open(&partial, Clock::default())?;
+    let mut report = RebuildReport::default();
+    for directory in std::fs::read_dir(&read_from).map_err(at(&read_from))? {
+        let directory = directory.map_err(at(&read_from))?.path();
+        let rebuilt = match read_chain(&directory) {
+            Ok(Some(told)) => rebuild_repo(&database, &disk, told, &mut report).await,
+            Ok(None) => Ok(()),
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = rebuilt {
+            report.problems.push(format!("{}: {problem}", directory.display()));
+        }
+    }
+    database.close().await;
+    rows::put_in_place(&partial, &rows).map_err(at(&rows))?;
+    Ok(report)
+}
+
+async fn rebuild_repo(
+    database: &Database,
+    disk: &Disk,
+    told: Told,
+    report: &mut RebuildReport,
+) -> Result<(), String> {
+    let path: RepoPath = told.last.path.parse().map_err(|error| format!("{error}"))?;
+    if database.user(path.namespace.as_str()).map_err(|error| error.to_string())?.is_none() {
+        database.create_user(path.namespace.clone(), false).await.map_err(|error| error.to_string())?;
+    }
+    let visibility = if told.last.public { Visibility::Public } else { Visibility::Private };
+    let new =
+        NewRepo { path, visibility, mirror: told.last.mirror, blob_bytes_max: told.last.blob_bytes_max };
+    let new = free_name(database, new)?;
+    let packs =
+        told.packs.values().map(|entry| pack(disk, entry)).collect::<Result<Vec<NewPack>, String>>()?;
+    let refs = told.refs.iter().map(edit).collect::<Result<Vec<RefEdit>, String>>()?;
+    let repo = database.create_repo(new).await.map_err(|error| error.to_string())?;
+    for pack in &packs {
+        if matches!(pack.content, PackContent::Stored { .. }) {
+            database.stage_pack(pack.id, repo.id).await.map_err(|error| error.to_string())?;
+        }
+    }
+    let (pack_count, ref_count) = (packs.len() as u64, refs.len() as u64);
+    let change = Change {
+        repo: repo.id,
+        acl_version: None,
+        gc_epoch: repo.gc_epoch,
+        refs,
+        refs_max: u64::MAX,
+        atomic: true,
+        packs_added: packs,
+        packs_superseded: Vec::new(),
+        superseded_until_ms: 0,
+        generation: None,
+        head_ref: Some(HeadEdit::Set(told.last.head_ref)),
+        collects: false,
+        actor: None,
+        message: "rebuild".to_owned(),
+    };
+    database.apply(change).await.map_err(|error| error.to_string())?;
+    report.repos += 1;
+    report.packs += pack_count;
+    report.refs += ref_count;
+    Ok(())
+}
+
+/// Two manifests may tell the same name if a rename or a deletion was not journalled any more. Neither repository is
+/// left out: the later one gets a name beside it.
+fn free_name(database: &Database, mut new: NewRepo) -> Result<NewRepo, String> {
+    let (wanted, mut n) = (new.path.clone(), 1);
+    while let Some(database::Found::Repo(_)) =
+        database.find_repo(&new.path).map_err(|error| error.to_string())?
+    {
+        n += 1;
+        let name = format!("{}-rebuilt-{n}", wanted.name());
+        new.path = RepoPath::new(wanted.kind, wanted.namespace.as_str(), &name)
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(new)
+}
+
+fn pack(disk: &Disk, entry: &PackEntry) -> Result<NewPack, String> {
+    let id = PackId(entry.id.parse().map_err(|_| format!("'{}' is not a pack id", entry.id))?);
+    let kind = KINDS.iter().find(|(_, name)| *name == entry.kind);
+    let kind = kind.ok_or_else(|| format!("'{}' is not a pack kind", entry.kind))?.0;
+    let content = match &entry.inline {
+        Some(hex) => {
+            let blob =
+                from_hex(hex).ok_or_else(|| format!("pack {}: its bytes are not hexadecimal", entry.id))?;
+            PackContent::Inline(blob.into())
+        }
+        None => match disk.size_bytes(&id.storage_key()).map_err(|error| error.to_string())? {
+            Some(bytes) if bytes == entry.bytes => PackContent::Stored { bytes },
+            Some(bytes) => {
+                return Err(format!("pack {}: {bytes} bytes are stored, {} were", entry.id, entry.bytes));
+            }
+            None => return Err(format!("pack {}: its bytes are missing", entry.id)),
+        },
+    };
+    Ok(NewPack { id, kind, objects: entry.objects, closure: false, content })
+}
+
+fn edit((name, entry): (&String, &RefEntry)) -> Result<RefEdit, String> {
+    let oid = |text: &str| text.parse::<Oid>().map_err(|error| format!("{name}: {error}"));
+    let peeled = entry.peeled.as_deref().map(oid).transpose()?;
+    Ok(RefEdit { name: name.clone(), expected: Expected::Absent, new: oid(&entry.oid)?, peeled })
+}
