@@ -165,20 +165,24 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// The name of the network file system `path` lies on, if it does (magic numbers of statfs(2)).
+/// The name of the network file system `path` lies on, if it does.
 fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
-    let magic = rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff;
-    Ok(match magic {
-        0x6969 => Some("NFS"),
-        0xff53_4d42 => Some("CIFS"),
-        0xfe53_4d42 => Some("SMB2"),
-        0x517b => Some("SMB"),
-        0x00c3_6400 => Some("Ceph"),
-        0x5346_414f => Some("AFS"),
-        0x0bd0_0bd0 => Some("Lustre"),
-        0x0102_1997 => Some("9P"),
-        0x4750_4653 => Some("GPFS"),
-        _ => None,
+    Ok(network_name(rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff))
+}
+
+/// By the magic numbers of statfs(2).
+fn network_name(magic: u64) -> Option<&'static str> {
+    Some(match magic {
+        0x6969 => "NFS",
+        0xff53_4d42 => "CIFS",
+        0xfe53_4d42 => "SMB2",
+        0x517b => "SMB",
+        0x00c3_6400 => "Ceph",
+        0x5346_414f => "AFS",
+        0x0bd0_0bd0 => "Lustre",
+        0x0102_1997 => "9P",
+        0x4750_4653 => "GPFS",
+        _ => return None,
     })
 }
 
@@ -215,6 +219,16 @@ mod tests {
         drop(disk);
         Disk::open(directory.path()).unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn network_file_systems_are_known_by_their_magic() {
+        assert_eq!(network_name(0x6969), Some("NFS"));
+        assert_eq!(network_name(0xff53_4d42), Some("CIFS"));
+        assert_eq!(network_name(0xef53), None, "ext4");
+        assert_eq!(network_name(0x0102_1994), None, "tmpfs");
+        let error = OpenError::NetworkFileSystem { path: "/nas/granary".into(), kind: "NFS" };
+        assert!(error.to_string().contains("put the data directory on a local disk"));
     }
 
     #[test]
