@@ -83,8 +83,9 @@ def test_pack_bytes(limited):
     new, pack = packs.single_commit(content=os.urandom(50_000))
     at = limited(limits__pack_bytes=str(len(pack)))
     assert at.push([(wire.ZERO, new, "refs/heads/at")], pack).ok
-    longer, pack_over = packs.single_commit(content=os.urandom(50_001))
-    assert len(pack_over) == len(pack) + 1
+    # How well the ids in trees and commits deflate differs by a byte or two.
+    candidates = (packs.single_commit(content=os.urandom(50_001)) for _ in range(200))
+    longer, pack_over = next(candidate for candidate in candidates if len(candidate[1]) == len(pack) + 1)
     over = at.push([(wire.ZERO, longer, "refs/heads/over")], pack_over)
     assert not over.ok and "pack" in over.all_text() and str(len(pack)) in over.all_text(), over
 
