@@ -8,7 +8,7 @@ use git_protocol::upload_pack::{self, Request};
 use git_protocol::{AdvertiseOptions, Limits, Service, Version};
 use repository::Snapshot;
 
-use crate::support::{Git, Parts, lines, parts, v2};
+use crate::support::{Git, Parts, git_is_recent, lines, parts, v2};
 
 struct Pair {
     git: Git,
@@ -90,7 +90,17 @@ impl Pair {
     fn check(&self, v2: bool, body: &[u8]) -> (Parts, Parts) {
         let (theirs, ours) = (parts(&self.theirs(v2, body)), parts(&self.ours(v2, body)));
         let shown = String::from_utf8_lossy(body);
-        assert_eq!(ours.head, theirs.head, "{shown}");
+        // Older gits also acknowledge what is common only by what was acknowledged before, and list wanted refs in no
+        // order.
+        let comparable = |head: &[String]| {
+            let kept = head.iter().filter(|line| git_is_recent() || !line.starts_with("ACK "));
+            let mut kept: Vec<_> = kept.cloned().collect();
+            if !git_is_recent() {
+                kept.sort();
+            }
+            kept
+        };
+        assert_eq!(comparable(&ours.head), comparable(&theirs.head), "{shown}");
         let (their_objects, our_objects) = (self.objects(&theirs.pack), self.objects(&ours.pack));
         let client_has = self.client_objects(&shown);
         if client_has.is_empty() {
@@ -170,7 +180,8 @@ fn advertisements_are_gits() {
                     let words = line.get(4..).unwrap_or(line).split(' ');
                     words.filter(|word| !word.contains("agent=")).collect::<Vec<_>>().join(" ")
                 });
-                lines.collect::<Vec<_>>()
+                // Older gits offer this unasked.
+                lines.filter(|line| line != "object-info").collect::<Vec<_>>()
             };
             assert_eq!(comparable(ours), comparable(&theirs), "{command} v2={v2}");
         }
@@ -320,6 +331,10 @@ fn refusals_are_in_gits_words() {
         let body = v2("fetch", &words(case, &commits));
         let output = pair.git.pipe("r", &["upload-pack", "--strict", "--stateless-rpc", ".git"], true, &body);
         let theirs = String::from_utf8_lossy(&output.stderr).trim().trim_start_matches("fatal: ").to_owned();
+        if theirs.is_empty() && !git_is_recent() {
+            // It learned to refuse this later.
+            continue;
+        }
         let ours = parts(&pair.ours(true, &body));
         let [line] = &ours.head[..] else { panic!("{case}: {ours:?}") };
         let ours = line.strip_prefix("ERR ").unwrap();

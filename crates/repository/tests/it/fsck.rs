@@ -200,6 +200,10 @@ fn commits_and_tags() {
 
 #[test]
 fn gitmodules() {
+    if !git_is_recent() {
+        // Its rules for URLs were others.
+        return;
+    }
     let check = |text: &str| {
         let file = blob(text);
         agrees(&[file.clone(), tree(&[("100644", b".gitmodules", id(&file))])], text);

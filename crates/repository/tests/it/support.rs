@@ -325,3 +325,13 @@ pub fn assert_same_objects(git: &Git, snapshot: &Snapshot, pack: &Pack) {
         assert_eq!((snapshot.kind(&oid), snapshot.size(&oid)), (Some(kind), Some(expected.len() as u64)));
     }
 }
+
+/// Whether the git on the `PATH` is one whose newer judgements (ids of fsck, words of refusals, acknowledgments) are
+/// ours. Older ones are compared in what they agree on.
+pub fn git_is_recent() -> bool {
+    let output = Command::new("git").arg("--version").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let mut numbers =
+        text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u32>().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= (2, 45)
+}
