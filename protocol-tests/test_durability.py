@@ -44,7 +44,7 @@ class Trace:
         """[(name, whole line)], a call at the place where it returned."""
         begun, rows = {}, []
         for line in self.file.read_text(errors="replace").splitlines():
-            thread, _, rest = line.split(" ", 2) if line[0].isdigit() else (None, None, line)
+            thread, _, rest = line.split(None, 2) if line[0].isdigit() else (None, None, line)
             if rest.endswith("<unfinished ...>"):
                 begun[thread] = rest.removesuffix("<unfinished ...>")
             elif resumed := re.match(r"<\.\.\. (\w+) resumed>", rest):
