@@ -176,8 +176,13 @@ impl Changes {
         chains.insert(repo, Chain { generation, file, packs, written_ms, base_bytes, delta_bytes });
     }
 
-    /// What is wrong with the manifests of `repo`, for fsck: each must be readable and lead to a base.
+    /// What is wrong with the manifests of `repo`, for fsck: each must be readable and lead to a base. A chain that is
+    /// damaged is not continued: the next manifest is a base and replaces it.
     pub(crate) fn check_manifests(&self, repo: RepoId) -> Option<String> {
-        read_chain(&self.0.disk.path(&directory(repo))).err()
+        let finding = read_chain(&self.0.disk.path(&directory(repo))).err();
+        if finding.is_some() {
+            self.forget_manifest(repo);
+        }
+        finding
     }
 }

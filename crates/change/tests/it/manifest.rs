@@ -113,4 +113,10 @@ async fn a_damaged_manifest_is_found() {
         std::fs::write(&file, bad).unwrap();
         assert_eq!(hub.changes.fsck(None).await.unwrap().findings.len(), 1, "a flip at {at}");
     }
+
+    // What the finding advises helps: the next manifest does not continue the damaged one.
+    let next = git.commit("a", b"b");
+    hub.push(&repo, &[(MAIN, tip, next)], Some(git.pack("main ^HEAD~1"))).await;
+    hub.changes.maintain(true).await.unwrap();
+    hub.assert_sound().await;
 }
