@@ -9,16 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from harness import client, nginx, wire
+from harness import client, lfs, lfs_api, nginx, s3, wire
+from harness.httpd import Proxy
 from harness.hub import BINARY, Hub, running
+from harness.lax_s3 import LaxS3
+from harness.passage import Passage
 from harness.shapes import Shapes
+from harness.watched import Watched
 
 GITS = client.installed()
+SHARED = {"server", "lfs_hub"}
+"""Fixtures that lead to the servers which --nginx stands in front of."""
 
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="soak: more crash rounds, more clients")
-    parser.addoption("--nginx", action="store_true", help="reach the shared server through nginx with deploy/nginx.conf")
+    parser.addoption("--nginx", action="store_true", help="reach the shared servers through nginx with deploy/nginx.conf; tests that start their own are left out")
 
 
 def pytest_configure(config):
@@ -31,10 +37,16 @@ def pytest_configure(config):
 
 def pytest_report_header(config):
     return [f"granary: {BINARY}{'' if BINARY.exists() else ' (missing)'}",
-            "git: " + ", ".join(f"{version} ({path})" for version, path in GITS)]
+            "git: " + ", ".join(f"{version} ({path})" for version, path in GITS),
+            "git-lfs: " + ", ".join(f"{item.name} ({item.binary})" for item in lfs.CLIENTS)]
 
 
 def pytest_collection_modifyitems(config, items):
+    if config.getoption("--nginx"):
+        # A test with a server of its own would only be run again as it is.
+        elsewhere = [item for item in items if not SHARED & set(item.fixturenames)]
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if SHARED & set(item.fixturenames)]
     if config.getoption("--long"):
         return
     for item in items:
@@ -96,15 +108,29 @@ def any_git(request, tmp):
     return client.Git(request.param[1], tmp / "home", tmp)
 
 
+def people(hub):
+    hub.tokens = {"admin": hub.admin_token}
+    for name in ("alice", "bob"):
+        hub.tokens[name] = hub.user(name)
+    hub.names = itertools.count(1)
+
+
+@contextlib.contextmanager
+def shared_server(request, directory, settings):
+    with running(directory / "hub", settings=settings, debug=True) as hub:
+        people(hub)
+        if not request.config.getoption("--nginx"):
+            yield hub
+            return
+        with nginx.in_front_of(hub, directory / "nginx"):
+            yield hub
+        assert not nginx.spooled(directory / "nginx")
+
+
 @pytest.fixture(scope="session")
 def server(run_directory, request):
-    with running(run_directory / "hub", debug=True) as hub:
-        hub.tokens = {"admin": hub.admin_token}
-        for name in ("alice", "bob"):
-            hub.tokens[name] = hub.user(name)
-        hub.names = itertools.count(1)
-        with nginx.in_front_of(hub, run_directory / "nginx") if request.config.getoption("--nginx") else contextlib.nullcontext():
-            yield hub
+    with shared_server(request, run_directory / "disk", lfs.MULTIPART) as hub:
+        yield hub
 
 
 @pytest.fixture
@@ -168,3 +194,121 @@ def raw(hub):
     """Opens a TCP connection to the shared server."""
     with contextlib.ExitStack() as stack:
         yield lambda **options: stack.enter_context(wire.Raw(hub.url, **options))
+
+
+# -- Git LFS ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def bucket(run_directory):
+    """A bucket of a real S3 server; each hub has a prefix of its own in it."""
+    with s3.shared(run_directory / "seaweedfs") as bucket:
+        yield bucket
+
+
+@pytest.fixture(scope="session")
+def server_s3(run_directory, request, bucket):
+    with shared_server(request, run_directory / "s3", {**lfs.MULTIPART, **bucket.settings("shared")}) as hub:
+        yield hub
+
+
+@pytest.fixture(params=lfs.CLIENTS, ids=lambda item: item.name)
+def lfs_client(request):
+    """Each git-lfs on this machine in turn, and the agent of huggingface_hub."""
+    return request.param
+
+
+@pytest.fixture(params=["disk", "s3"])
+def engine(request):
+    """Where large objects are."""
+    return request.param
+
+
+@pytest.fixture
+def lfs_hub(request, engine):
+    """The shared server of that engine, its log checked."""
+    server = request.getfixturevalue("server" if engine == "disk" else "server_s3")
+    server.check_log()
+    yield server
+    assert server.process is None or server.process.poll() is None, f"the server died\n{server.log_tail()}"
+    server.check_log()
+
+
+@pytest.fixture
+def lfs_repo(lfs_hub):
+    """Makes an empty private repository of alice's on that server."""
+    return lambda *options, public=False: lfs_hub.repo(f"alice/l{next(lfs_hub.names)}", *options, public=public)
+
+
+@pytest.fixture
+def lfs_size(lfs_client, engine, long_run):
+    """Of an object that this client moves as it is there to: the agent in twelve parts. To a bucket that takes its time."""
+    return lfs.LARGE if lfs_client.agent and (engine == "disk" or long_run) else 5 * lfs.MIB + 1
+
+
+@pytest.fixture
+def lfs_work(lfs_hub, lfs_client, lfs_repo, git, tmp):
+    """A work tree of a new repository, with alice's credentials in its remote."""
+    work = lfs_client.init(git, tmp / "work", lfs_hub.url)
+    work("remote", "add", "origin", lfs_hub.git_url(path := lfs_repo(), lfs_hub.tokens["alice"]))
+    work.path = path
+    return work
+
+
+@pytest.fixture
+def clone_back(lfs_hub, lfs_client, git, tmp):
+    """A fresh clone, with its LFS files, by the same client from an empty home."""
+    def of(path, name="copy"):
+        elsewhere = git.__class__(git.binary, tmp / f"home-{name}", tmp)
+        copy = lfs_client.of(elsewhere, lfs_hub.url).clone(lfs_hub.git_url(path, lfs_hub.tokens["alice"]), tmp / name)
+        copy("lfs", "fsck")
+        return copy
+    return of
+
+
+@pytest.fixture
+def passage(engine, fresh_hub, bucket, tmp):
+    """A hub with a proxy in front of it, and one in front of its bucket."""
+    with Passage(engine, fresh_hub, bucket, tmp.name) as passage:
+        yield passage
+
+
+@pytest.fixture
+def api(lfs_hub, lfs_repo):
+    """The LFS API of a new repository of alice's, as alice; api(path, user) of another."""
+    def of(path=None, user="alice", **options):
+        return lfs_api.Api(lfs_hub, path or lfs_repo(), lfs_hub.tokens.get(user), **options)
+    return of
+
+
+@pytest.fixture
+def engine_settings(engine, request, tmp):
+    """Settings of another server on that engine: engine_settings(**{"lfs.quota": "1MiB"})."""
+    def of(**more):
+        there = request.getfixturevalue("bucket").settings(tmp.name) if engine == "s3" else {}
+        return {**lfs.MULTIPART, **there, **more}
+    return of
+
+
+@pytest.fixture
+def store(bucket):
+    """A proxy in front of the bucket."""
+    with Proxy(bucket.endpoint) as store:
+        yield store
+
+
+@pytest.fixture
+def watched(store, fresh_hub, bucket, tmp):
+    return Watched(fresh_hub, bucket, store, tmp.name)
+
+
+@pytest.fixture
+def lax_store():
+    """A bucket that enforces nothing."""
+    with LaxS3() as store:
+        yield store
+
+
+@pytest.fixture
+def lax(lax_store, fresh_hub, tmp):
+    return Watched(fresh_hub, s3.S3(lax_store.listen("test"), "lax"), lax_store, tmp.name)

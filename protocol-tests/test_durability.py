@@ -1,4 +1,4 @@
-"""The order in which a push becomes durable, as the kernel sees it.
+"""The order in which a push or an upload becomes durable, as the kernel sees it.
 
 `kill -9` keeps the page cache, so crash tests cannot show this; strace does: the pack and its directory are synced before the
 transaction's log is, and that before the first byte of the answer.
@@ -10,7 +10,8 @@ import subprocess
 
 import pytest
 
-from harness import packs, wait, wire
+from harness import lfs, lfs_api, packs, wait, wire
+from harness.lfs_api import Api
 from harness.load import Connection, History
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed: protocol-tests/run installs it")
@@ -160,3 +161,60 @@ def test_the_admins_token_and_the_database_are_durable_at_the_first_start(stoppe
     assert re.search(r"f(data)?sync\(\d+<[^>]*initial-admin-token>\)", text)
     assert re.search(r"f(data)?sync\(\d+<[^>]*granary\.db-wal>\)", text)
     hub.kill()
+
+
+# -- large objects ------------------------------------------------------------------------------------------------
+
+
+def assert_durable_in_order(calls, data, sent):
+    """fsync of the bytes < rename < fsync of the directory < fsync of the log < the answer; nothing is renamed before it is whole."""
+    published = positions(calls, ("rename", "renameat", "renameat2", "link", "linkat"), r"objects/\w\w/")
+    assert len(published) == 1, [calls[number] for number in published]
+    name = re.search(r"objects/\w\w/\w+/\w+", calls[published[0]][1]).group(0)
+    file_synced = positions(calls, SYNC, rf"<{data}/staging/|<{data}/{re.escape(name)}")
+    assert file_synced and min(file_synced) < published[0], "the object's bytes are durable before they have their name"
+    last_write = max(positions(calls, WRITE, rf"<{data}/staging/"), default=-1)
+    assert any(last_write < number < published[0] for number in file_synced), "all of them"
+    directory_synced = positions(calls, SYNC, rf"<{data}/{re.escape(name.rsplit('/', 1)[0])}>")
+    assert any(published[0] < number for number in directory_synced), "then the name"
+    directory = next(number for number in directory_synced if number > published[0])
+    commit = [number for number in positions(calls, SYNC, r"granary\.db-wal") if number > directory]
+    assert commit, "then the row that links it"
+    assert commit[0] < sent, "then the client is told"
+    for parent in (name.rsplit("/", 2)[0], "objects"):
+        if made := positions(calls, ("mkdir", "mkdirat"), rf"{parent}/\w+\""):
+            synced = positions(calls, SYNC, rf"<{data}/{parent}>")
+            assert any(made[0] < number < commit[0] for number in synced), f"a new directory in {parent} is durable"
+
+
+@pytest.mark.parametrize("size", [1000, 300_000, 8_000_000])
+def test_an_object(traced, size):
+    hub, _, trace = traced
+    at, data = Api(hub, "admin/r", hub.admin_token), lfs.content(size, "durable")
+    action = at.grant(data)["upload"]
+    with trace() as seen:
+        assert lfs_api.put(action, data).status == 200
+    calls = seen.calls()
+    assert_durable_in_order(calls, re.escape(str(hub.data)), answer(calls))
+
+
+def test_an_object_in_parts(traced):
+    hub, _, trace = traced
+    at, data = Api(hub, "admin/r", hub.admin_token), lfs.content(65 << 20, "durable parts")
+    action = at.grant(data, transfers=["multipart", "basic"])["upload"]
+    etags = lfs_api.put_parts(action, data)
+    with trace() as seen:
+        assert lfs_api.complete(action, data, etags).status == 200
+    calls = seen.calls()
+    assert_durable_in_order(calls, re.escape(str(hub.data)), answer(calls))
+
+
+def test_a_grant_is_known_before_it_is_given(traced):
+    """Litter under a key is always known by a row: the row is durable before the href is in anybody's hands."""
+    hub, _, trace = traced
+    at = Api(hub, "admin/r", hub.admin_token)
+    with trace() as seen:
+        assert at.grant(lfs.content(1000, "granted"))
+    calls = seen.calls()
+    synced = positions(calls, SYNC, r"granary\.db-wal")
+    assert synced and synced[0] < answer(calls)

@@ -6,8 +6,9 @@ import subprocess
 
 import pytest
 
-from harness import packs, wire
+from harness import lfs, packs, wire
 from harness.hub import Hub
+from harness.lfs_api import Api
 from harness.load import Connection, History
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,7 @@ def sound(run_directory):
     assert connection.push(path, [(old, new, "refs/heads/stored")], pack).ok
     hub.repo("alice/before")
     hub.run("repo", "rename", "alice/before", "alice/after")
+    large_objects(hub, path, token)
     hub.stop()
     hub.fsck()
     with sqlite3.connect(hub.data / "granary.db") as rows:
@@ -45,6 +47,16 @@ def sound(run_directory):
         assert rows.execute("select count(*) from ref where peeled is not null").fetchone()[0]
     rows.close()
     return hub
+
+
+def large_objects(hub, path, token):
+    """A row of every kind: linked, removed, condemned, an upload under way, a lock, a quota."""
+    at = Api(hub, path, token)
+    at.upload(lfs.content(100_000, "linked"))
+    hub.run("lfs", "remove", path, at.upload(lfs.content(1000, "removed")))
+    at.grant(lfs.content(5000, "under way"))
+    assert at.post("locks", {"path": "a.bin"}).status == 201
+    hub.run("quota", "alice", "1GiB")
 
 
 @pytest.fixture
@@ -251,6 +263,20 @@ def test_a_manifest(copy):
         file.write_bytes(flip(whole, len(whole) // 2))
         finds(hub, "manifest")
         file.write_bytes(whole)
+    hub.fsck()
+
+
+def test_a_large_object(copy):
+    hub, _ = copy
+    file, = (file for file in (hub.data / "objects").rglob("*") if file.is_file() and file.stat().st_size == 100_000)
+    whole = file.read_bytes()
+    file.chmod(0o600)
+    for damaged in (flip(whole, 0), flip(whole, 99_999), whole[:-1], whole + b"\0", b""):
+        file.write_bytes(damaged)
+        finds(hub, lfs.oid(whole))
+    file.unlink()
+    finds(hub, lfs.oid(whole))
+    file.write_bytes(whole)
     hub.fsck()
 
 

@@ -1,8 +1,11 @@
 """Mirrors both ways, hub to hub, a hundred repositories: equal refs, equal trees, a clean fsck."""
 
 import random
+import re
+import subprocess
 
-from harness import shapes as shape_module
+from harness import lfs, shapes as shape_module
+from harness.hub import BINARY, ROOT
 from harness.shapes import Stream
 
 
@@ -64,6 +67,43 @@ def test_hub_to_hub_with_pull_request_refs(hub, any_git, tmp, shapes):
     source("push", "-q", "--mirror", hub.git_url(second, admin))
     again("remote", "update", "--prune")
     same(again, source)
+
+
+def test_the_readmes_commands(fresh_hub, lfs_client, git, tmp):
+    """As they stand there, with large files; only hosts and paths are others."""
+    hub = fresh_hub()
+    admin = hub.admin_token
+    work = lfs_client.init(git, tmp / "work", hub.url)
+    sent = []
+    for branch in ("main", "topic"):
+        work("switch", "-q", "-C", branch)
+        for number in range(2):
+            sent.append(lfs.content(20_000, f"{branch} {number}"))
+            work.commit("model.bin", sent[-1])
+    work("tag", "v1", "main~1")
+    elsewhere = hub.repo("admin/model")
+    work("push", "-q", hub.git_url(elsewhere, admin), "main", "topic", "v1")
+
+    section = (ROOT / "README.md").read_text().partition("\nMirror a repository")[2]
+    commands = re.search(r"\n\n((?: {4}.*\n)+)", section)[1]
+    assert "git lfs fetch" in commands and "git push --mirror" in commands
+    for written, real in (("https://elsewhere.example/some/model", hub.git_url(elsewhere, admin)), ("http://127.0.0.1:8080", hub.git_url("", admin).rstrip("/"))):
+        assert written in commands
+        commands = commands.replace(written, real)
+    client = lfs_client.of(git, hub.url)
+    shell = client.environment
+    granary = tmp / "programs/granary"
+    granary.parent.mkdir()
+    granary.write_text(f'#!/bin/sh\nexec {BINARY} "$@" --data-dir {hub.data}\n')
+    granary.chmod(0o755)
+    done = subprocess.run(["sh", "-e", "-x"], input=commands, env={**shell, "PATH": f"{granary.parent}:{shell['PATH']}"}, cwd=tmp,
+                          capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    copy = client.clone(hub.git_url("admin/copy", admin), tmp / "copy.git", "--mirror")
+    copy("lfs", "fetch", "--all")
+    same(copy, git.at(tmp / "model.git"))
+    for data in sent:
+        assert lfs.stored(copy, lfs.oid(data)).read_bytes() == data
 
 
 def test_an_empty_ordinary_repository_takes_an_admins_mirror(hub, any_git, tmp, shapes, repo):

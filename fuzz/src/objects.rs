@@ -75,6 +75,7 @@ fn empty() -> Snapshot {
         acl_version: 0,
         mirror: false,
         blob_bytes_max: None,
+        lfs_incomplete: false,
         created_ms: 0,
     };
     Snapshot::from_packs(repo, Vec::new(), Vec::new())

@@ -292,6 +292,7 @@ mod tests {
             acl_version: 7,
             mirror: false,
             blob_bytes_max: None,
+            lfs_incomplete: false,
             created_ms: 0,
         }
     }

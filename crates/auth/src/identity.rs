@@ -1,6 +1,6 @@
 //! From a credential to the user behind it.
 
-use database::{Database, DbError, TokenId, TokenRole, User};
+use database::{Database, DbError, Token, TokenId, TokenRole, User};
 
 use crate::Credential;
 
@@ -46,13 +46,18 @@ pub fn identify(database: &Database, credential: &Credential) -> Result<Identity
 
 pub(crate) fn by_token(database: &Database, sha256: &[u8; 32]) -> Result<Principal, AuthError> {
     let token = database.token_by_hash(sha256)?.ok_or(AuthError::Invalid)?;
+    principal(token, *sha256)
+}
+
+/// `sha256` is the hash by which `token` is found.
+pub(crate) fn principal(token: Token, sha256: [u8; 32]) -> Result<Principal, AuthError> {
     if token.revoked {
         return Err(AuthError::Revoked);
     }
     if token.user.disabled {
         return Err(AuthError::Disabled);
     }
-    Ok(Principal { user: token.user, token: token.id, role: token.role, token_sha256: *sha256 })
+    Ok(Principal { user: token.user, token: token.id, role: token.role, token_sha256: sha256 })
 }
 
 impl Identity {

@@ -5,7 +5,8 @@
 //! never speaks HTTP (it is given the value of a header and returns an outcome, not a status), keeps no session and
 //! caches nothing.
 //!
-//! Start at [`access`], which holds the decision; [`credential`] and [`identity`] are the way there.
+//! Start at [`access`], which holds the decision; [`credential`] and [`identity`] are the way there. [`transfer`] is the
+//! other way: a link that was handed out carries what it is good for, and is decided anew when it is used.
 
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
 
@@ -13,6 +14,7 @@ pub mod access;
 pub mod credential;
 pub mod identity;
 pub mod token;
+pub mod transfer;
 
 pub use access::{
     Access, Admin, Authorized, Denied, Discover, Propose, Read, ReauthorizeError, RefScope, Right, Settings,

@@ -1,13 +1,14 @@
 //! Backup under load and restore.
 //!
 //! The rows are copied first, in one consistent copy; every pack they name already lies immutable in storage and is
-//! kept from the sweep until it is copied too. A backup without its completion mark is not restored.
+//! kept from the sweep until it is copied too. So are large objects that lie on local disk; those in a bucket are the
+//! bucket's to keep, and the backup says where they are. A backup without its completion mark is not restored.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use database::{BlobState, Clock, Database, fault};
+use database::{BackingId, BlobState, Clock, Database, fault, object_key};
 use serde::{Deserialize, Serialize};
 use storage::sync_directory;
 
@@ -25,7 +26,13 @@ pub struct BackupReport {
     pub schema: i64,
     pub taken_ms: i64,
     pub packs: u64,
-    /// Bytes of packs and rows together.
+    /// Large objects (LFS) copied.
+    #[serde(default)]
+    pub large: u64,
+    /// Where the large objects are that are not in the backup.
+    #[serde(default)]
+    pub large_in: Option<String>,
+    /// Bytes of packs, large objects and rows together.
     pub bytes: u64,
 }
 
@@ -45,6 +52,11 @@ pub enum BackupError {
 pub struct RestoreReport {
     pub data_dir: PathBuf,
     pub packs: u64,
+    #[serde(default)]
+    pub large: u64,
+    /// Where the large objects are that the backup does not have.
+    #[serde(default)]
+    pub large_in: Option<String>,
     pub bytes: u64,
 }
 
@@ -68,13 +80,32 @@ pub enum RestoreError {
 
 impl std::fmt::Display for BackupReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "backup of {} packs, {} bytes, in {}", self.packs, self.bytes, self.directory.display())
+        let BackupReport { packs, large, bytes, .. } = self;
+        elsewhere(f, self.large_in.as_deref())?;
+        write!(
+            f,
+            "backup of {packs} packs, {large} large objects, {bytes} bytes, in {}",
+            self.directory.display()
+        )
     }
 }
 
 impl std::fmt::Display for RestoreReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "restored {} packs, {} bytes, to {}", self.packs, self.bytes, self.data_dir.display())
+        let RestoreReport { packs, large, bytes, .. } = self;
+        elsewhere(f, self.large_in.as_deref())?;
+        write!(
+            f,
+            "restored {packs} packs, {large} large objects, {bytes} bytes, to {}",
+            self.data_dir.display()
+        )
+    }
+}
+
+fn elsewhere(f: &mut std::fmt::Formatter<'_>, large_in: Option<&str>) -> std::fmt::Result {
+    match large_in {
+        Some(place) => writeln!(f, "large objects are not part of the backup: they are in {place}"),
+        None => Ok(()),
     }
 }
 
@@ -104,11 +135,22 @@ impl Changes {
             schema: self.0.database.schema_version(),
             taken_ms: self.0.database.clock().now_ms(),
             packs: 0,
+            large: 0,
+            large_in: None,
             bytes: fs::metadata(&rows).map_err(at(&rows))?.len(),
         };
-        for (pack, state, bytes) in packs_in(&rows, directory)
-            .map_err(|error| BackupError::Io { path: rows.clone(), source: io::Error::other(error) })?
-        {
+        let unreadable =
+            |error: RestoreError| BackupError::Io { path: rows.clone(), source: io::Error::other(error) };
+        let store = self.0.objects.store();
+        let copied_rows = Rows::open(&rows, directory).map_err(unreadable)?;
+        let packs = copied_rows.packs().map_err(unreadable)?;
+        let large = match store.local() {
+            Some(_) => copied_rows.large().map_err(unreadable)?,
+            None => Vec::new(),
+        };
+        // With its scratch directory, which is no part of the backup.
+        drop(copied_rows);
+        for (pack, state, bytes) in packs {
             if state != BlobState::Live {
                 continue;
             }
@@ -120,14 +162,37 @@ impl Changes {
             report.bytes += copied;
             report.packs += 1;
         }
-        fault::point(fault::Point::BackupPacksCopied);
-        write_mark(directory, &report).map_err(at(directory))?;
-        Ok(report)
+        let Some(local) = store.local() else {
+            report.large_in = Some(store.describe());
+            return finish(directory, report);
+        };
+        for (key, bytes) in large {
+            let (from, to) = (local.path(&key), directory.join(&key));
+            let copied = copy_durably(&from, &to).map_err(at(&from))?;
+            if copied != bytes {
+                return Err(BackupError::Size { path: from, actual: copied, expected: bytes });
+            }
+            report.bytes += copied;
+            report.large += 1;
+        }
+        finish(directory, report)
     }
 }
 
-/// Turns a complete backup into the data directory `data_dir`, which must not hold data yet.
-pub async fn restore(backup: &Path, data_dir: &Path) -> Result<RestoreReport, RestoreError> {
+fn finish(directory: &Path, report: BackupReport) -> Result<BackupReport, BackupError> {
+    fault::point(fault::Point::BackupPacksCopied);
+    write_mark(directory, &report)
+        .map_err(|source| BackupError::Io { path: directory.to_owned(), source })?;
+    Ok(report)
+}
+
+/// Turns a complete backup into the data directory `data_dir`, which must not hold data yet. Large objects go into
+/// `large_dir`, where `storage.url` names a directory, else into the data directory.
+pub async fn restore(
+    backup: &Path,
+    data_dir: &Path,
+    large_dir: Option<&Path>,
+) -> Result<RestoreReport, RestoreError> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |source| RestoreError::Io { path, source }
@@ -139,19 +204,22 @@ pub async fn restore(backup: &Path, data_dir: &Path) -> Result<RestoreReport, Re
         }
         other => other.map_err(at(&mark))?,
     };
-    serde_json::from_slice::<BackupReport>(&mark_bytes)
+    let made = serde_json::from_slice::<BackupReport>(&mark_bytes)
         .map_err(|source| RestoreError::Mark { path: mark.clone(), source })?;
     let rows = data_dir.join(ROWS);
     if rows.exists() {
         return Err(RestoreError::Occupied(data_dir.to_owned()));
     }
     fs::create_dir_all(data_dir).map_err(at(data_dir))?;
-    let mut report = RestoreReport { data_dir: data_dir.to_owned(), packs: 0, bytes: 0 };
-    for (pack, state, bytes) in packs_in(&backup.join(ROWS), data_dir)? {
-        if state != BlobState::Live {
-            continue;
-        }
-        let (from, to) = (backup.join(pack.storage_key()), data_dir.join(pack.storage_key()));
+    let mut report = RestoreReport {
+        data_dir: data_dir.to_owned(),
+        packs: 0,
+        large: 0,
+        large_in: made.large_in,
+        bytes: 0,
+    };
+    let put = |key: &str, into: &Path, bytes: u64| {
+        let (from, to) = (backup.join(key), into.join(key));
         let actual = fs::metadata(&from).map_err(at(&from))?.len();
         if actual != bytes {
             return Err(RestoreError::Size { path: from, actual, expected: bytes });
@@ -159,9 +227,22 @@ pub async fn restore(backup: &Path, data_dir: &Path) -> Result<RestoreReport, Re
         if !to.exists() {
             copy_durably(&from, &to).map_err(at(&from))?;
         }
-        report.packs += 1;
-        report.bytes += actual;
+        Ok(bytes)
+    };
+    let made_rows = Rows::open(&backup.join(ROWS), data_dir)?;
+    for (pack, state, bytes) in made_rows.packs()? {
+        if state == BlobState::Live {
+            report.bytes += put(&pack.storage_key(), data_dir, bytes)?;
+            report.packs += 1;
+        }
     }
+    if report.large_in.is_none() {
+        for (key, bytes) in made_rows.large()? {
+            report.bytes += put(&key, large_dir.unwrap_or(data_dir), bytes)?;
+            report.large += 1;
+        }
+    }
+    drop(made_rows);
     // The rows come last: a restore that was cut off leaves a directory without them, and can be repeated.
     let partial = data_dir.join("granary.db.restoring");
     rows::remove(&partial).map_err(at(&partial))?;
@@ -175,29 +256,59 @@ pub async fn restore(backup: &Path, data_dir: &Path) -> Result<RestoreReport, Re
     Ok(report)
 }
 
-/// The stored packs that the rows in `rows` know, read from a private copy below `scratch` so that the backup stays
-/// untouched (and may be read-only).
-fn packs_in(rows: &Path, scratch: &Path) -> Result<Vec<(database::PackId, BlobState, u64)>, RestoreError> {
-    let at = |source| RestoreError::Io { path: rows.to_owned(), source };
-    let scratch = tempfile::tempdir_in(scratch).map_err(at)?;
-    let copy = scratch.path().join(ROWS);
-    fs::copy(rows, &copy).map_err(at)?;
-    let database = Database::open(&copy, Clock::default())?;
-    Ok(database.packs()?)
+/// What rows know of blobs, read from a private copy below `scratch` so that the backup stays untouched (and may be
+/// read-only).
+struct Rows {
+    database: Database,
+    /// Removed when dropped, after the database is closed.
+    _scratch: tempfile::TempDir,
 }
 
-/// Copies one file so that neither its bytes nor its directory entries can be lost.
+/// Rows of large objects read at a time.
+const LARGE: u32 = 10_000;
+
+impl Rows {
+    fn open(rows: &Path, scratch: &Path) -> Result<Rows, RestoreError> {
+        let at = |source| RestoreError::Io { path: rows.to_owned(), source };
+        let scratch = tempfile::tempdir_in(scratch).map_err(at)?;
+        let copy = scratch.path().join(ROWS);
+        fs::copy(rows, &copy).map_err(at)?;
+        Ok(Rows { database: Database::open(&copy, Clock::default())?, _scratch: scratch })
+    }
+
+    /// The stored packs.
+    fn packs(&self) -> Result<Vec<(database::PackId, BlobState, u64)>, RestoreError> {
+        Ok(self.database.packs()?)
+    }
+
+    /// Keys and sizes of the live large objects.
+    fn large(&self) -> Result<Vec<(String, u64)>, RestoreError> {
+        let mut all = Vec::new();
+        let mut after = BackingId(0);
+        loop {
+            let page = self.database.backings(after, LARGE)?;
+            let Some((last, ..)) = page.last() else { return Ok(all) };
+            after = *last;
+            all.extend(page.iter().map(|(_, sha256, size, upload, _)| (object_key(sha256, *upload), *size)));
+        }
+    }
+}
+
+/// Copies one file so that neither its bytes nor its directory entries can be lost. It is there whole or not at all.
 fn copy_durably(from: &Path, to: &Path) -> io::Result<u64> {
     let parent = to.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
-    let bytes = fs::copy(from, to)?;
-    File::open(to)?.sync_all()?;
-    sync_directory(parent)?;
-    if let Some(grandparent) = parent.parent() {
-        sync_directory(grandparent)?;
-    }
+    let partial = to.with_extension("copying");
+    let bytes = fs::copy(from, &partial)?;
+    File::open(&partial)?.sync_all()?;
+    fs::rename(&partial, to)?;
+    // The directories of a key are few, but each may be new.
+    parent.ancestors().take(KEY_DEPTH).filter(|directory| directory.is_dir()).try_for_each(sync_directory)?;
     Ok(bytes)
 }
+
+/// Directories of the longest key, and the one they are in.
+const KEY_DEPTH: usize = 4;
 
 fn write_mark(directory: &Path, report: &BackupReport) -> io::Result<()> {
     let partial = directory.join("backup.json.partial");

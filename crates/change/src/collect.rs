@@ -1,16 +1,20 @@
 //! Garbage collection: what neither a ref nor the recent ref log reaches is dropped.
 //!
+//! Large objects go with the pointers that need them: a repository's link is dropped in the transaction that drops the
+//! last pack with such a pointer, or later.
+//!
 //! There is no clock on objects. Roots are the refs and every old and new value in the ref log younger than the
 //! retention; what they reach is kept, and a push that relied on something else finds the epoch moved and starts over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
-use database::{Oid, Repo, RepoId, RepoState};
+use database::{Link, Oid, Repo, RepoId, RepoState, Sha256};
 use repository::compact;
+use repository::pointer::Pointer;
 use serde::{Deserialize, Serialize};
 
-use crate::Changes;
 use crate::maintain::{MaintainError, Origin};
+use crate::{Changes, large};
 
 #[derive(Clone, Debug, Default)]
 pub struct GcOptions {
@@ -35,6 +39,11 @@ pub struct GcReport {
     pub objects_dropped: u64,
     /// What the dropped objects occupied in packs.
     pub bytes_dropped: u64,
+    /// Large objects (LFS) that no pack points at any more, and their bytes.
+    #[serde(default)]
+    pub large_dropped: u64,
+    #[serde(default)]
+    pub large_bytes_dropped: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -58,13 +67,32 @@ impl std::fmt::Display for GcReport {
         let verb = if self.dry_run { "would drop" } else { "dropped" };
         write!(
             f,
-            "looked at {} repositories, {verb} {} objects, {} bytes",
-            self.repos, self.objects_dropped, self.bytes_dropped
+            "looked at {} repositories, {verb} {} objects, {} bytes, and {} large objects, {} bytes",
+            self.repos,
+            self.objects_dropped,
+            self.bytes_dropped,
+            self.large_dropped,
+            self.large_bytes_dropped
         )
     }
 }
 
+impl GcReport {
+    /// Of a link whose object was removed or never proven there is nothing left to free.
+    fn count_large(&mut self, links: &[Link]) {
+        let stored = links.iter().filter(|link| link.backing.is_some());
+        for link in stored {
+            self.large_dropped += 1;
+            self.large_bytes_dropped += link.size;
+        }
+    }
+}
+
 const PAGE: u32 = 500;
+/// Links read at a time.
+const LINKS: u32 = 10_000;
+/// Links dropped in one transaction, for which every push waits.
+const LINKS_DROPPED: usize = 2_000;
 /// A repository that is pushed to all the time is left for later after this many attempts.
 const ATTEMPTS_MAX: u32 = 5;
 
@@ -126,30 +154,93 @@ impl Changes {
         let roots = self.logged_roots(&repo, options.purge, now_ms - retention_ms)?;
         let generation = snapshot.generation();
         let (changes, dry_run) = (self.clone(), options.dry_run);
-        let (compacted, garbage) = self
+        let (compacted, garbage, pointers) = self
             .compute_behind(move || {
                 let disk = &changes.0.disk;
                 let context = compact::Context { temp_file: &|| disk.temp_file(), keepgoing: &|| true };
-                if dry_run || compact::garbage(&snapshot, &roots)?.objects == 0 {
-                    return compact::garbage(&snapshot, &roots).map(|garbage| (None, garbage));
+                let (garbage, pointers) = compact::garbage(&snapshot, &roots)?;
+                if dry_run || garbage.objects == 0 {
+                    return Ok((None, garbage, pointers));
                 }
                 compact::collect(&snapshot, &roots, &compact::Options::default(), &context)
-                    .map(|(compacted, garbage)| (Some(compacted), garbage))
+                    .map(|(compacted, garbage)| (Some(compacted), garbage, pointers))
             })
             .await?;
         if options.purge && !options.dry_run {
             // Manifests embed small packs.
             self.forget_manifest(repo.id);
         }
-        if let Some(compacted) = compacted {
-            let origin = Origin::collection(&repo, generation, now_ms + retention_ms);
-            if !self.replace_packs(&repo, compacted, origin).await? {
+        let mut unneeded = self.unneeded_links(&repo, &pointers, now_ms - retention_ms)?;
+        let later = match options.dry_run {
+            true => Vec::new(),
+            false => unneeded.split_off(unneeded.len().min(LINKS_DROPPED)),
+        };
+        let until_ms = now_ms + retention_ms;
+        if !options.dry_run && (compacted.is_some() || !unneeded.is_empty()) {
+            let mut origin = Origin::collection(&repo, generation, until_ms);
+            origin.links_dropped = unneeded.iter().map(|link| (link.sha256, link.linked_ms)).collect();
+            if !self.replace_packs(&repo, compacted.unwrap_or_default(), origin).await? {
                 return Ok(false);
             }
         }
         report.objects_dropped += garbage.objects;
         report.bytes_dropped += garbage.bytes;
+        report.count_large(&unneeded);
+        self.drop_later(&repo, &later, until_ms, report).await
+    }
+
+    /// Drops more links, a few in each transaction, so that no push waits for all of them. The packs that needed them
+    /// are gone, and a push that needs one anew wins: its pack is seen here, or it finds the link gone. False if there
+    /// is no end of such pushes.
+    async fn drop_later(
+        &self,
+        repo: &Repo,
+        links: &[Link],
+        until_ms: i64,
+        report: &mut GcReport,
+    ) -> Result<bool, MaintainError> {
+        for links in links.chunks(LINKS_DROPPED) {
+            let mut dropped = false;
+            for _ in 0..ATTEMPTS_MAX {
+                let Some(repo) = self.0.database.repo(repo.id)? else { return Ok(true) };
+                let snapshot = self.0.repositories.snapshot(&repo)?;
+                let needed: HashSet<Sha256> =
+                    large::pointed_at(&snapshot).into_iter().map(|(sha256, ..)| sha256).collect();
+                let unneeded = links.iter().filter(|link| !needed.contains(&link.sha256)).cloned();
+                let unneeded: Vec<Link> = unneeded.collect();
+                let mut origin = Origin::collection(&repo, snapshot.generation(), until_ms);
+                origin.links_dropped = unneeded.iter().map(|link| (link.sha256, link.linked_ms)).collect();
+                if self.replace_packs(&repo, compact::Compacted::default(), origin).await? {
+                    report.count_large(&unneeded);
+                    dropped = true;
+                    break;
+                }
+            }
+            if !dropped {
+                return Ok(false);
+            }
+        }
         Ok(true)
+    }
+
+    /// Links that no LFS pointer needs which stays, and that were made before `before_ms`: an object is uploaded before
+    /// the push that needs it.
+    fn unneeded_links(
+        &self,
+        repo: &Repo,
+        pointers: &[Pointer],
+        before_ms: i64,
+    ) -> Result<Vec<Link>, MaintainError> {
+        let needed: HashSet<Sha256> = pointers.iter().map(|pointer| Sha256(pointer.sha256)).collect();
+        let mut unneeded = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.0.database.links_after(repo.id, after, LINKS)?;
+            let Some(last) = page.last() else { return Ok(unneeded) };
+            after = Some(last.sha256);
+            let old = page.into_iter().filter(|link| link.linked_ms <= before_ms);
+            unneeded.extend(old.filter(|link| !needed.contains(&link.sha256)));
+        }
     }
 
     /// Every value a ref had within the retention.

@@ -2,18 +2,18 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use database::{
     ApplyError, Change, Expected, HeadEdit, PackKind, RefEdit, RefOutcome, RefRow, Repo, UserId, fault,
 };
-use repository::pack::Blob;
-use repository::{Snapshot, bare, ingest};
+use repository::{Snapshot, bare, ingest, walk};
 use serde::{Deserialize, Serialize};
-use storage::map_file;
+use storage::{map_file, sync_directory};
 
-use crate::Changes;
 use crate::store::{Moments, StoreError};
+use crate::{Changes, needs};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImportReport {
@@ -21,6 +21,11 @@ pub struct ImportReport {
     pub objects: u64,
     /// Size of the pack that was taken in.
     pub bytes: u64,
+    /// Large objects (LFS) that were taken in, and their bytes.
+    #[serde(default)]
+    pub large: u64,
+    #[serde(default)]
+    pub large_bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +38,10 @@ pub enum ImportError {
     Refused(#[from] ingest::IngestError),
     #[error("ref {name}: {reason}")]
     Ref { name: String, reason: String },
+    #[error("LFS objects are missing in {directory}:\n{}", lines.join("\n"))]
+    Large { directory: PathBuf, lines: Vec<String> },
+    #[error("LFS object: {0}")]
+    TakeIn(#[from] lfs::ReceiveError),
     #[error("the repository was changed while the import ran, please run it again")]
     Conflict,
     #[error("storage: {0}")]
@@ -48,26 +57,45 @@ pub struct ExportReport {
     pub directory: PathBuf,
     pub refs: u64,
     pub objects: u64,
+    /// Large objects (LFS) that were written, and their bytes.
+    #[serde(default)]
+    pub large: u64,
+    #[serde(default)]
+    pub large_bytes: u64,
+    /// Large objects that the repository points at and does not have.
+    #[serde(default)]
+    pub large_missing: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error("{0}")]
     Write(#[from] bare::ExportError),
+    #[error("LFS objects: {0}")]
+    Large(#[from] storage::StoreError),
     #[error(transparent)]
     Snapshot(#[from] repository::snapshot::SnapshotError),
 }
 
 impl std::fmt::Display for ImportReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "imported {} refs, {} objects, {} bytes", self.refs, self.objects, self.bytes)
+        write!(f, "imported {} refs, {} objects, {} bytes", self.refs, self.objects, self.bytes)?;
+        large(f, self.large, self.large_bytes)
     }
 }
 
 impl std::fmt::Display for ExportReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "exported {} refs, {} objects to {}", self.refs, self.objects, self.directory.display())
+        for missing in &self.large_missing {
+            writeln!(f, "LFS object {missing} is missing")?;
+        }
+        write!(f, "exported {} refs, {} objects to {}", self.refs, self.objects, self.directory.display())?;
+        large(f, self.large, self.large_bytes)
     }
+}
+
+fn large(f: &mut std::fmt::Formatter<'_>, objects: u64, bytes: u64) -> std::fmt::Result {
+    if objects == 0 { Ok(()) } else { write!(f, ", and {objects} LFS objects, {bytes} bytes") }
 }
 
 impl From<StoreError> for ImportError {
@@ -83,13 +111,16 @@ impl From<StoreError> for ImportError {
 struct Taken {
     edits: Vec<RefEdit>,
     head_ref: Option<HeadEdit>,
-    pack: Option<(Blob, u64)>,
+    ingested: ingest::Ingested,
+    /// Where the source keeps its large objects.
+    large: PathBuf,
     report: ImportReport,
 }
 
 impl Changes {
-    /// Takes every ref of the git repository at `directory` (bare or not) and everything they reach: all of it or
-    /// nothing. The same checks as for a push; refs that the hub owns come along, since an administrator does this.
+    /// Takes every ref of the git repository at `directory` (bare or not) and everything they reach, large objects (LFS)
+    /// too: all of it or nothing. The same checks as for a push; refs that the hub owns come along, since an
+    /// administrator does this.
     pub async fn import(
         &self,
         repo: &Repo,
@@ -97,12 +128,15 @@ impl Changes {
         actor: Option<UserId>,
     ) -> Result<ImportReport, ImportError> {
         let snapshot = self.0.repositories.snapshot(repo)?;
-        let (changes, gc_epoch) = (self.clone(), snapshot.repo().gc_epoch);
-        let taken = self.compute(move || changes.take(&snapshot, &directory)).await?;
+        let (changes, gc_epoch, base) = (self.clone(), snapshot.repo().gc_epoch, Arc::clone(&snapshot));
+        let mut taken = self.compute(move || changes.take(&base, &directory)).await?;
         fault::point(fault::Point::PushIndexed);
+        let links_required = self.take_objects(repo, &snapshot, &mut taken, actor).await?;
         let mut packs = Vec::new();
         let mut stored = None;
-        if let Some((blob, objects)) = taken.pack {
+        let objects = taken.ingested.objects();
+        let blob = taken.ingested.blob;
+        if objects > 0 {
             let moments =
                 Moments { staged: Some(fault::Point::PushStaged), durable: fault::Point::PushPackDurable };
             let (pack, guard) = self.store(repo, PackKind::Receive, objects, blob, moments).await?;
@@ -124,6 +158,9 @@ impl Changes {
             superseded_until_ms: 0,
             generation: None,
             head_ref: taken.head_ref,
+            links_required,
+            links_dropped: Vec::new(),
+            locks_version: None,
             collects: false,
             actor,
             message: "import".to_owned(),
@@ -144,6 +181,39 @@ impl Changes {
             stored.keep();
         }
         Ok(taken.report)
+    }
+
+    /// The large objects that the new pointers need: those that are not here come from the source. Gives what the change
+    /// is to require.
+    async fn take_objects(
+        &self,
+        repo: &Repo,
+        snapshot: &Arc<Snapshot>,
+        taken: &mut Taken,
+        actor: Option<UserId>,
+    ) -> Result<Vec<(database::Sha256, u64)>, ImportError> {
+        let needed = needs::objects_of(&taken.ingested.pointers);
+        let unmet = self.0.objects.require(repo.id, &needed).await?;
+        let count = self.take_large(repo, actor, &unmet, &taken.large).await?;
+        (taken.report.large, taken.report.large_bytes) = (count.objects, count.bytes);
+        if repo.lfs_incomplete {
+            return Ok(Vec::new());
+        }
+        let unmet = self.0.objects.require(repo.id, &needed).await?;
+        if unmet.is_empty() {
+            return Ok(needed);
+        }
+        let (pack, pointers) =
+            (Arc::clone(taken.ingested.pack()), std::mem::take(&mut taken.ingested.pointers));
+        let overlay = taken.ingested.overlay(snapshot);
+        let lines = self
+            .compute(move || {
+                let blobs = needs::blobs_to_name(&unmet, &pointers);
+                let paths = walk::paths_in_pack(&pack, &overlay, &blobs);
+                needs::describe(&unmet, &pointers, &paths)
+            })
+            .await;
+        Err(ImportError::Large { directory: taken.large.clone(), lines })
     }
 
     fn take(&self, snapshot: &Snapshot, directory: &Path) -> Result<Taken, ImportError> {
@@ -168,31 +238,77 @@ impl Changes {
         });
         let edits: Vec<RefEdit> = edits.collect();
         let head = source.head().filter(|head| source.refs().iter().any(|row| row.name == *head));
-        let report =
-            ImportReport { refs: edits.len() as u64, objects: ingested.objects(), bytes: written.bytes };
-        let objects = ingested.objects();
+        let (refs, objects, bytes) = (edits.len() as u64, ingested.objects(), written.bytes);
+        let report = ImportReport { refs, objects, bytes, large: 0, large_bytes: 0 };
         Ok(Taken {
             edits,
             head_ref: head
                 .filter(|head| head.starts_with("refs/heads/"))
                 .map(|head| HeadEdit::Set(head.to_owned())),
-            pack: (objects > 0).then_some((ingested.blob, objects)),
+            ingested,
+            large: source.large_objects().to_owned(),
             report,
         })
     }
 
-    /// Writes `repo` as a bare git repository into `directory`, which must not exist or be empty.
+    /// Writes `repo` as a bare git repository, with its large objects as git-lfs keeps them, into `directory`, which must
+    /// not exist or be empty.
     pub async fn export(&self, repo: &Repo, directory: PathBuf) -> Result<ExportReport, ExportError> {
         let snapshot = self.0.repositories.snapshot(repo)?;
-        let report = self
-            .compute_behind(move || {
-                let exported = bare::export(&snapshot, &directory, &|| true)?;
-                let refs = snapshot.refs().len() as u64;
-                Ok::<_, ExportError>(ExportReport { directory, refs, objects: u64::from(exported.objects) })
-            })
-            .await?;
-        Ok(report)
+        let staging = stage(&directory)?;
+        let (for_work, to) = (Arc::clone(&snapshot), staging.path().join(STAGED));
+        let exported = self.compute_behind(move || bare::export(&for_work, &to, &|| true)).await?;
+        let staged = staging.path().join(STAGED);
+        // Nothing is deleted under it.
+        let no_sweep = self.0.sweeping.read().await;
+        let (large, missing) = self.write_large(&snapshot, &staged.join("lfs/objects")).await?;
+        drop(no_sweep);
+        put_in_place(&staged, &directory)?;
+        Ok(ExportReport {
+            directory,
+            refs: snapshot.refs().len() as u64,
+            objects: u64::from(exported.objects),
+            large: large.objects,
+            large_bytes: large.bytes,
+            large_missing: missing.iter().map(ToString::to_string).collect(),
+        })
     }
+}
+
+/// Name of the repository in its staging directory.
+const STAGED: &str = "export";
+
+/// Where `directory` is made before it gets its name: all of it or nothing.
+fn stage(directory: &Path) -> Result<tempfile::TempDir, bare::ExportError> {
+    let at = |source| bare::ExportError::Io { path: directory.to_owned(), source };
+    // Told again at the end, but that may be hours away.
+    let occupied = match std::fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => true,
+        entries => entries.map_err(at)?.next().is_some(),
+    };
+    if occupied {
+        return Err(bare::ExportError::Occupied(directory.to_owned()));
+    }
+    let parent = parent(directory);
+    std::fs::create_dir_all(parent).map_err(at)?;
+    tempfile::Builder::new().prefix(".export-").tempdir_in(parent).map_err(at)
+}
+
+fn put_in_place(staged: &Path, directory: &Path) -> Result<(), bare::ExportError> {
+    match std::fs::rename(staged, directory).and_then(|()| sync_directory(parent(directory))) {
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotADirectory) =>
+        {
+            Err(bare::ExportError::Occupied(directory.to_owned()))
+        }
+        Err(source) => Err(bare::ExportError::Io { path: directory.to_owned(), source }),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn moves(snapshot: &Snapshot, row: &RefRow) -> bool {

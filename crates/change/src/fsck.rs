@@ -3,19 +3,25 @@
 
 use std::collections::HashMap;
 
-use database::{BlobState, DbError, Oid, Repo, RepoId, RepoState};
+use database::{BlobState, DbError, LinkState, Oid, Repo, RepoId, RepoState, Sha256};
 use repository::{Snapshot, walk};
 use serde::{Deserialize, Serialize};
 
-use crate::Changes;
+use crate::{Changes, large};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct FsckReport {
     pub repos: u64,
     pub packs: u64,
     pub objects: u64,
+    /// Large objects (LFS) read and hashed.
+    #[serde(default)]
+    pub large: u64,
     /// One sentence each; empty means sound.
     pub findings: Vec<String>,
+    /// What is missing because somebody wanted it so.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +34,9 @@ pub enum FsckError {
 
 impl std::fmt::Display for FsckReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
+        }
         for finding in &self.findings {
             writeln!(f, "{finding}")?;
         }
@@ -38,8 +47,8 @@ impl std::fmt::Display for FsckReport {
         };
         write!(
             f,
-            "checked {} repositories, {} packs, {} objects: {verdict}",
-            self.repos, self.packs, self.objects
+            "checked {} repositories, {} packs, {} objects, {} large objects: {verdict}",
+            self.repos, self.packs, self.objects, self.large
         )
     }
 }
@@ -66,11 +75,20 @@ impl FsckReport {
 const PAGE: u32 = 500;
 
 impl Changes {
-    /// Checks everything, or one repository. Reads every byte of every live pack.
+    /// Checks everything, or one repository. Reads every byte of every live pack, and of every large object if it is
+    /// about everything: what is stored once serves many repositories.
     pub async fn fsck(&self, only: Option<&Repo>) -> Result<FsckReport, FsckError> {
-        let (changes, only) = (self.clone(), only.cloned());
+        let (changes, everything, only) = (self.clone(), only.is_none(), only.cloned());
         let _no_sweep = self.0.sweeping.read().await;
-        self.compute_behind(move || changes.fsck_blocking(only)).await
+        let mut report = self.compute_behind(move || changes.fsck_blocking(only)).await?;
+        if everything {
+            let findings = &mut report.findings;
+            let checked =
+                self.0.objects.check_objects(true, |finding| findings.push(finding.to_string())).await;
+            let checked = report.readable("large objects", checked.map_err(FsckError::from))?;
+            report.large = checked.map_or(0, |checked| checked.objects);
+        }
+        Ok(report)
     }
 
     fn fsck_blocking(&self, only: Option<Repo>) -> Result<FsckReport, FsckError> {
@@ -143,6 +161,7 @@ impl Changes {
             report.packs += 1;
             report.objects += u64::from(pack.objects());
         }
+        self.check_pointers(&snapshot, report)?;
         if let Some(finding) = self.check_manifests(repo.id) {
             report.findings.push(format!(
                 "{}: {finding}; `granary maintain --now` after a push writes it anew",
@@ -157,6 +176,51 @@ impl Changes {
         }
         Ok(())
     }
+}
+
+/// Large objects looked up at a time.
+const LOOKUP: usize = 4096;
+
+impl Changes {
+    /// Every LFS pointer that a live pack lists has its object, unless that was removed on purpose or the repository may
+    /// lack objects.
+    fn check_pointers(&self, snapshot: &Snapshot, report: &mut FsckReport) -> Result<(), FsckError> {
+        let repo = snapshot.repo();
+        let pointers = large::pointed_at(snapshot);
+        let (mut lacking, mut removed) = (Vec::new(), Vec::new());
+        for pointers in pointers.chunks(LOOKUP) {
+            let ids: Vec<_> = pointers.iter().map(|(sha256, ..)| *sha256).collect();
+            let links = self.0.database.links(repo.id, &ids).map_err(FsckError::from);
+            let what = format_args!("{}: its large objects", repo.path);
+            let Some(links) = report.readable(what, links)? else { return Ok(()) };
+            for (&(sha256, size, blob), link) in pointers.iter().zip(links) {
+                match link {
+                    Some(link) if link.is_usable() && link.size == size => {}
+                    Some(link) if link.state == LinkState::Removed => removed.push((sha256, blob)),
+                    _ => lacking.push((sha256, blob)),
+                }
+            }
+        }
+        if let Some(text) = missing(snapshot, &lacking) {
+            let text = format!("{}: {text}", repo.path);
+            let list = if repo.lfs_incomplete { &mut report.warnings } else { &mut report.findings };
+            list.push(text);
+        }
+        if let Some(text) = missing(snapshot, &removed) {
+            report.warnings.push(format!("{}: {text} (removed)", repo.path));
+        }
+        Ok(())
+    }
+}
+
+/// A sentence that names the file of the first object.
+fn missing(snapshot: &Snapshot, objects: &[(Sha256, Oid)]) -> Option<String> {
+    let (_, first) = objects.first()?;
+    let paths = walk::paths_at_tips(snapshot, &[*first]);
+    let path = paths.get(first).map_or_else(|| format!("blob {first}"), Clone::clone);
+    let ids: Vec<Sha256> = objects.iter().map(|(sha256, _)| *sha256).collect();
+    let (count, listed) = (objects.len(), large::listed(&ids));
+    Some(format!("{count} LFS objects are not here, that of {path} first: {listed}"))
 }
 
 /// Refs against the log that made them, and against their objects.

@@ -11,9 +11,11 @@ mod backup;
 mod collect;
 mod exchange;
 mod fsck;
+mod large;
 mod limits;
 mod maintain;
 mod manifest;
+mod needs;
 mod policy;
 mod push;
 mod repos;
@@ -45,6 +47,7 @@ struct Inner {
     database: Database,
     disk: Disk,
     repositories: Arc<Repositories>,
+    objects: lfs::Objects,
     limits: Limits,
     /// Permits for pushes and imports. No holder waits for a network peer.
     workers: Arc<Semaphore>,
@@ -58,7 +61,13 @@ struct Inner {
 }
 
 impl Changes {
-    pub fn new(database: Database, disk: Disk, repositories: Arc<Repositories>, limits: Limits) -> Changes {
+    pub fn new(
+        database: Database,
+        disk: Disk,
+        repositories: Arc<Repositories>,
+        objects: lfs::Objects,
+        limits: Limits,
+    ) -> Changes {
         let workers = Arc::new(Semaphore::new(limits.concurrent_changes));
         let background = Arc::new(Semaphore::new(BACKGROUND));
         let sweeping = tokio::sync::RwLock::new(());
@@ -68,6 +77,7 @@ impl Changes {
             database,
             disk,
             repositories,
+            objects,
             limits,
             workers,
             background,
@@ -87,6 +97,10 @@ impl Changes {
 
     pub fn repositories(&self) -> &Arc<Repositories> {
         &self.0.repositories
+    }
+
+    pub fn objects(&self) -> &lfs::Objects {
+        &self.0.objects
     }
 
     pub fn limits(&self) -> &Limits {

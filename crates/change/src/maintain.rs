@@ -1,6 +1,6 @@
 //! What runs in the background: compaction of repositories that rest, the sweep of dead packs, the manifest journal.
 
-use database::{ApplyError, Change, Conflict, PackId, PackKind, Repo, RepoId, fault};
+use database::{ApplyError, Change, Conflict, PackId, PackKind, Repo, RepoId, Sha256, fault};
 use repository::{Snapshot, compact};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub struct MaintainReport {
     pub failed: u64,
     /// Packs whose bytes were deleted.
     pub swept: u64,
+    /// Large objects whose bytes were deleted, and uploads that came to nothing.
+    #[serde(default)]
+    pub large: lfs::SweepReport,
     /// Manifests written.
     pub manifests: u64,
 }
@@ -61,8 +64,16 @@ impl From<StoreError> for MaintainError {
 
 impl std::fmt::Display for MaintainReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let MaintainReport { compacted, failed, swept, manifests } = self;
-        write!(f, "compacted {compacted} repositories, deleted {swept} packs, wrote {manifests} manifests")?;
+        let MaintainReport { compacted, failed, swept, large, manifests } = self;
+        let lfs::SweepReport { uploads, objects, left } = large;
+        write!(
+            f,
+            "compacted {compacted} repositories, deleted {swept} packs, {objects} large objects and {uploads} \
+             unfinished uploads, wrote {manifests} manifests"
+        )?;
+        if *left > 0 {
+            write!(f, "; {left} large objects could not be deleted yet, see the log")?;
+        }
         if *failed > 0 { write!(f, "; {failed} repositories failed, see the log") } else { Ok(()) }
     }
 }
@@ -90,8 +101,10 @@ impl Changes {
         }
         // None of these keeps the next from its work.
         let swept = self.sweep_locked().await;
+        let large = self.sweep_large().await;
         report.manifests = self.write_manifests(u32::MAX, now).await?;
         report.swept = swept?;
+        report.large = large?;
         Ok(report)
     }
 
@@ -171,10 +184,20 @@ impl Changes {
         }
     }
 
-    /// Deletes the packs whose time has come.
+    /// Deletes the packs and large objects whose time has come; says how many packs.
     pub async fn sweep(&self) -> Result<u64, MaintainError> {
         let _one_at_a_time = self.0.maintaining.lock().await;
+        self.sweep_large().await?;
         self.sweep_locked().await
+    }
+
+    /// Deletes the large objects whose time has come. While a backup runs nothing is deleted; the next round will do.
+    async fn sweep_large(&self) -> Result<lfs::SweepReport, MaintainError> {
+        let Ok(_no_backup) = self.0.sweeping.try_write() else { return Ok(lfs::SweepReport::default()) };
+        match self.0.objects.sweep().await {
+            Ok(report) => Ok(report),
+            Err(lfs::SweepError::Db(error)) => Err(error.into()),
+        }
     }
 
     async fn sweep_locked(&self) -> Result<u64, MaintainError> {
@@ -199,6 +222,7 @@ impl Changes {
 pub(crate) struct Origin {
     kind: PackKind,
     collects: bool,
+    pub(crate) links_dropped: Vec<(Sha256, i64)>,
     gc_epoch: i64,
     generation: i64,
     superseded_until_ms: i64,
@@ -211,6 +235,7 @@ impl Origin {
         Origin {
             kind: PackKind::Compact,
             collects: false,
+            links_dropped: Vec::new(),
             gc_epoch: repo.gc_epoch,
             generation,
             superseded_until_ms: changes.0.database.clock().now_ms() + changes.0.limits.superseded_ms,
@@ -223,6 +248,7 @@ impl Origin {
         Origin {
             kind: PackKind::Gc,
             collects: true,
+            links_dropped: Vec::new(),
             gc_epoch: repo.gc_epoch,
             generation,
             superseded_until_ms,
@@ -249,6 +275,9 @@ impl Origin {
             superseded_until_ms: self.superseded_until_ms,
             generation: Some(self.generation),
             head_ref: None,
+            links_required: Vec::new(),
+            links_dropped: self.links_dropped.clone(),
+            locks_version: None,
             collects: self.collects,
             actor: None,
             message: String::new(),

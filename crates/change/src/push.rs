@@ -3,12 +3,13 @@
 use auth::{AuthError, Authorized, Propose, ReauthorizeError};
 use bytes::Bytes;
 use database::{
-    ApplyError, Change, Conflict, Expected, HeadEdit, NewPack, Oid, PackKind, RefEdit, RefOutcome, fault,
+    ApplyError, Change, Conflict, Expected, HeadEdit, Lock, NewPack, Oid, PackKind, RefEdit, RefOutcome,
+    fault,
 };
 use git_protocol::receive_pack::{Commands, Report, Update};
-use repository::pack::Blob;
-use repository::{Kind, Snapshot, ingest};
+use repository::{Kind, Snapshot, ingest, walk};
 
+use crate::needs::{self, OBJECTS_MISSING};
 use crate::policy::{self, Pusher};
 use crate::store::{Moments, Stored};
 use crate::{Changes, Limits};
@@ -97,12 +98,18 @@ impl Changes {
         let pusher = Pusher { write: access.may_write(), admin: access.is_admin() };
         let repo = access.repo().clone();
         let snapshot = self.0.repositories.snapshot(&repo).map_err(PushError::internal)?;
+        // Before the look at the paths: a lock taken later has another version.
+        let (locks_version, locks) = self.0.database.locks_of_others(repo.id, access.actor())?;
         let (limits, disk) = (self.0.limits.clone(), self.0.disk.clone());
         let (commands, for_work) = (std::sync::Arc::clone(commands), std::sync::Arc::clone(commands));
+        let base = std::sync::Arc::clone(&snapshot);
         let prepared = self
-            .compute(move || prepare(&snapshot, pusher, &for_work, pack, &limits, &|| disk.temp_file()))
+            .compute(move || {
+                let held = Held { version: locks_version, locks: &locks };
+                prepare(&base, pusher, &for_work, pack, held, &limits, &|| disk.temp_file())
+            })
             .await;
-        let prepared = match prepared {
+        let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(Refused::Unpack(message)) => {
                 return Ok(Attempt::Done(Report::unpack_failed(&commands, message)));
@@ -110,10 +117,39 @@ impl Changes {
             Err(Refused::Internal(error)) => return Err(PushError::Internal(error)),
         };
         fault::point(fault::Point::PushIndexed);
+        self.refuse_without_objects(&repo, &snapshot, &mut prepared).await?;
         if prepared.edits.is_empty() || (commands.capabilities.atomic && prepared.any_refused()) {
             return Ok(Attempt::Done(prepared.report(&commands, &[])));
         }
         self.publish(access, &commands, prepared).await
+    }
+
+    /// Of a push that lacks large objects only the deletions are left, and its messages say which.
+    async fn refuse_without_objects(
+        &self,
+        repo: &database::Repo,
+        snapshot: &std::sync::Arc<Snapshot>,
+        prepared: &mut Prepared,
+    ) -> Result<(), PushError> {
+        let unmet = self.unmet(repo, &prepared.objects).await?;
+        let Some(ingested) = prepared.ingested.take_if(|_| !unmet.is_empty()) else { return Ok(()) };
+        let base = std::sync::Arc::clone(snapshot);
+        let lines = self
+            .compute(move || {
+                let blobs = needs::blobs_to_name(&unmet, &ingested.pointers);
+                let paths = walk::paths_in_pack(ingested.pack(), &ingested.overlay(&base), &blobs);
+                needs::describe(&unmet, &ingested.pointers, &paths)
+            })
+            .await;
+        prepared.messages.extend(lines);
+        prepared.messages.push("upload them with 'git lfs push --all REMOTE', then push again".to_owned());
+        prepared.objects.clear();
+        let (deletions, moves) = prepared.edits.drain(..).partition(|(_, edit)| edit.new.is_null());
+        prepared.edits = deletions;
+        let moves: Vec<(usize, RefEdit)> = moves;
+        prepared.refused.extend(moves.into_iter().map(|(index, _)| (index, Err(OBJECTS_MISSING.to_owned()))));
+        prepared.head_ref = None;
+        Ok(())
     }
 
     /// From here on the order is: staged row, bytes durable, one transaction, report.
@@ -142,6 +178,12 @@ impl Changes {
             superseded_until_ms: 0,
             generation: None,
             head_ref: prepared.head_ref.clone(),
+            links_required: match access.repo().lfs_incomplete {
+                true => Vec::new(),
+                false => std::mem::take(&mut prepared.objects),
+            },
+            links_dropped: Vec::new(),
+            locks_version: prepared.locks_version,
             collects: false,
             actor: access.actor(),
             message: log_message(commands),
@@ -159,7 +201,12 @@ impl Changes {
             // A collection may have dropped what the connectivity check relied on; rights may have changed. Start
             // over from a fresh snapshot: both are rare, and starting over cannot be wrong.
             Err(ApplyError::Conflict(
-                Conflict::GcMoved | Conflict::AclMoved | Conflict::PacksMoved | Conflict::GenerationMoved,
+                Conflict::GcMoved
+                | Conflict::AclMoved
+                | Conflict::PacksMoved
+                | Conflict::GenerationMoved
+                | Conflict::LinksMoved
+                | Conflict::LocksMoved,
             )) => Ok(Attempt::Again),
             Err(ApplyError::Conflict(Conflict::RepoGone)) => Err(PushError::Revoked),
             Err(ApplyError::Db(error)) => Err(error.into()),
@@ -171,7 +218,10 @@ impl Changes {
         repo: &database::Repo,
         prepared: &mut Prepared,
     ) -> Result<(Vec<NewPack>, Option<Stored>), PushError> {
-        let Some((blob, objects)) = prepared.pack.take() else { return Ok((Vec::new(), None)) };
+        let Some(ingested) = prepared.ingested.take().filter(|ingested| ingested.objects() > 0) else {
+            return Ok((Vec::new(), None));
+        };
+        let (objects, blob) = (ingested.objects(), ingested.blob);
         let moments =
             Moments { staged: Some(fault::Point::PushStaged), durable: fault::Point::PushPackDurable };
         let (pack, stored) = self
@@ -195,7 +245,19 @@ struct Prepared {
     /// Commands that were refused, and why; commands that have nothing to do.
     refused: Vec<(usize, Result<(), String>)>,
     head_ref: Option<HeadEdit>,
-    pack: Option<(Blob, u64)>,
+    ingested: Option<ingest::Ingested>,
+    /// Large objects that the pack's LFS pointers need.
+    objects: Vec<(database::Sha256, u64)>,
+    /// Of the locks that the paths were compared with; `None` if no branch moves.
+    locks_version: Option<i64>,
+    /// For the pusher.
+    messages: Vec<String>,
+}
+
+/// The locks that others hold.
+struct Held<'a> {
+    version: i64,
+    locks: &'a [Lock],
 }
 
 enum Refused {
@@ -209,6 +271,7 @@ fn prepare(
     pusher: Pusher,
     commands: &Commands,
     pack: Option<Bytes>,
+    held: Held<'_>,
     limits: &Limits,
     temp_file: &dyn Fn() -> std::io::Result<storage::TempFile>,
 ) -> Result<Prepared, Refused> {
@@ -225,7 +288,10 @@ fn prepare(
         edits: Vec::new(),
         refused: Vec::new(),
         head_ref: None,
-        pack: None,
+        ingested: None,
+        objects: Vec::new(),
+        locks_version: None,
+        messages: Vec::new(),
     };
     let wanted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
     if wanted == 0 || (commands.capabilities.atomic && wanted < verdicts.len()) {
@@ -249,13 +315,13 @@ fn prepare(
             Err(reason) => prepared.refused.push((index, Err(reason))),
         }
     }
+    prepared.refuse_locked(snapshot, ingested.as_ref(), &held);
     let created = prepared.edits.iter().filter(|(_, edit)| edit.expected == Expected::Absent);
     prepared.head_ref =
         policy::head_after(snapshot, created.map(|(_, edit)| edit.name.as_str())).map(HeadEdit::IfUnborn);
-    prepared.pack = ingested.filter(|ingested| ingested.objects() > 0).map(|ingested| {
-        let objects = ingested.objects();
-        (ingested.blob, objects)
-    });
+    prepared.objects =
+        ingested.as_ref().map(|ingested| needs::objects_of(&ingested.pointers)).unwrap_or_default();
+    prepared.ingested = ingested;
     Ok(prepared)
 }
 
@@ -318,6 +384,54 @@ fn edit(objects: &Objects<'_>, update: &Update) -> Result<Option<RefEdit>, Strin
 }
 
 impl Prepared {
+    /// Branches that would change what somebody else has locked stay.
+    fn refuse_locked(&mut self, snapshot: &Snapshot, ingested: Option<&ingest::Ingested>, held: &Held<'_>) {
+        let moves_branch = |edit: &RefEdit| edit.name.starts_with("refs/heads/") && !edit.new.is_null();
+        if !self.edits.iter().any(|(_, edit)| moves_branch(edit)) {
+            return;
+        }
+        self.locks_version = Some(held.version);
+        if held.locks.is_empty() {
+            return;
+        }
+        let overlay = ingested.map(|ingested| ingested.overlay(snapshot));
+        let overlay = overlay.as_ref().unwrap_or(snapshot);
+        let (mut kept, mut told) = (Vec::new(), false);
+        for (index, edit) in std::mem::take(&mut self.edits) {
+            if !moves_branch(&edit) {
+                kept.push((index, edit));
+                continue;
+            }
+            // Where the change will find the ref, or it will not move: not where the snapshot has it.
+            let old = match edit.expected {
+                Expected::Absent => None,
+                Expected::At(old) => Some(old),
+                Expected::Any => snapshot.find_ref(&edit.name).map(|existing| existing.oid),
+            };
+            if old.is_some_and(|old| !overlay.contains(&old)) {
+                self.refused.push((index, Err(STALE.to_owned())));
+                continue;
+            }
+            let locked = needs::locked(overlay, old, edit.new, held.locks);
+            match locked {
+                Ok(locks) if locks.is_empty() => kept.push((index, edit)),
+                Ok(locks) => {
+                    self.refused.push((index, Err(needs::locked_by(&locks))));
+                    told = true;
+                }
+                Err(error) => {
+                    let reason = format!("cannot be compared with the locked files: {error}");
+                    self.refused.push((index, Err(reason)));
+                }
+            }
+        }
+        if told {
+            let how = "ask who holds the lock to run 'git lfs unlock', or an administrator to use --force";
+            self.messages.push(how.to_owned());
+        }
+        self.edits = kept;
+    }
+
     fn any_refused(&self) -> bool {
         self.refused.iter().any(|(_, verdict)| verdict.is_err())
     }
@@ -338,16 +452,16 @@ impl Prepared {
         }
         let refs = commands.updates.iter().zip(statuses);
         let refs = refs.map(|(update, result)| (update.name.clone(), result.map(|()| None)));
-        Report { unpack: Ok(()), refs: refs.collect(), messages: Vec::new() }
+        Report { unpack: Ok(()), refs: refs.collect(), messages: self.messages.clone() }
     }
 }
+
+const STALE: &str = "failed to update ref: it was changed meanwhile, fetch first";
 
 /// git's words for a lost race; the rest speaks for itself.
 fn rejection(reason: &database::RefRejection) -> String {
     match reason {
-        database::RefRejection::Moved { .. } => {
-            "failed to update ref: it was changed meanwhile, fetch first".to_owned()
-        }
+        database::RefRejection::Moved { .. } => STALE.to_owned(),
         other => other.to_string(),
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Oid, PackId, PackKind, RepoId, UserId};
+use crate::{Oid, PackId, PackKind, RepoId, Sha256, UserId};
 
 /// A change of one repository as plain data. Applied in one transaction or not at all.
 #[derive(Clone, Debug)]
@@ -28,6 +28,14 @@ pub struct Change {
     /// the refs and packs they worked from). `None` for pushes, which compare per ref.
     pub generation: Option<i64>,
     pub head_ref: Option<HeadEdit>,
+    /// Large objects and their sizes. Refuse with [`Conflict::LinksMoved`] unless each is linked in the repo with that
+    /// size, and possessed or verified.
+    pub links_required: Vec<(Sha256, u64)>,
+    /// Leave the repo (a garbage collection), unless they were linked anew since the time beside them
+    /// ([`crate::Link::linked_ms`]). Backings that then have no link are condemned until `superseded_until_ms`.
+    pub links_dropped: Vec<(Sha256, i64)>,
+    /// Refuse with [`Conflict::LocksMoved`] unless the repo's locks are at this version.
+    pub locks_version: Option<i64>,
     /// A garbage collection: `gc_epoch` grows.
     pub collects: bool,
     pub actor: Option<UserId>,
@@ -121,4 +129,8 @@ pub enum Conflict {
     GenerationMoved,
     #[error("the pack list changed meanwhile")]
     PacksMoved,
+    #[error("a large object is missing")]
+    LinksMoved,
+    #[error("a file was locked meanwhile")]
+    LocksMoved,
 }

@@ -50,6 +50,20 @@ points! {
     BackupDatabaseCopied = "backup.database-copied",
     /// A backup has copied everything but its completion mark.
     BackupPacksCopied = "backup.packs-copied",
+    /// The row of an LFS upload is committed, its client is not told where to upload.
+    LfsUploadBegun = "lfs.upload-begun",
+    /// All bytes of an LFS object are received and proven, not yet under its key.
+    LfsObjectStaged = "lfs.object-staged",
+    /// An LFS object is durable under its key, no row names it.
+    LfsObjectDurable = "lfs.object-durable",
+    /// An LFS object is linked, its client is not told.
+    LfsObjectPublished = "lfs.object-published",
+    /// An object in a bucket is linked as claimed, it is not read back.
+    LfsClaimed = "lfs.claimed",
+    /// The parts of an LFS object are assembled, no row names it.
+    LfsMultipartCompleted = "lfs.multipart-completed",
+    /// The bytes of a condemned LFS object are deleted, its row still says condemned.
+    LfsKeyDeleted = "lfs.key-deleted",
 }
 
 /// Ends the process here if `GRANARY_FAULT=<name>[:<n>]` names this point (at its n-th pass, default the first).

@@ -1,4 +1,5 @@
-//! Rows: users, tokens, repositories, refs, packs and their states. All SQL of Granary is in this crate.
+//! Rows: users, tokens, repositories, refs, packs and large objects with their states, locks. All SQL of Granary is in
+//! this crate.
 //!
 //! It knows *what* is stored and nothing of *why*: every ref moves through [`Database::apply`], which runs a
 //! [`Change`] (plain data) in one transaction. Reads are synchronous one-row lookups on the calling thread
@@ -13,8 +14,10 @@ pub mod change;
 pub mod clock;
 pub mod fault;
 pub mod names;
+pub mod objects;
 pub mod oid;
 pub mod rows;
+pub mod sha256;
 pub mod sqlite;
 
 pub use change::{
@@ -22,6 +25,8 @@ pub use change::{
 };
 pub use clock::Clock;
 pub use names::{NameError, Namespace, RepoKind, RepoPath};
+pub use objects::*;
 pub use oid::Oid;
 pub use rows::*;
+pub use sha256::Sha256;
 pub use sqlite::*;

@@ -104,6 +104,8 @@ pub struct Repo {
     pub mirror: bool,
     /// Overrides the node's limit for blobs that are not LFS, in bytes.
     pub blob_bytes_max: Option<u64>,
+    /// Refs may point at LFS pointers whose objects are not here (a mirror that leaves them out).
+    pub lfs_incomplete: bool,
     pub created_ms: i64,
 }
 

@@ -173,7 +173,7 @@ mod tests {
         ] {
             let directory = tempfile::tempdir().unwrap();
             let data_dir = DataDir::create(&directory.path().join("data")).unwrap();
-            let node = Node::open(Config::default(), data_dir).unwrap();
+            let node = Node::open(Config::default(), data_dir).await.unwrap();
             if let Some(progress) = progress {
                 node.database.set_setting(PROGRESS, progress).await.unwrap();
             }

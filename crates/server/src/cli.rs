@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use database::{Namespace, RepoPath};
+use database::{Namespace, RepoPath, Sha256};
 
 use crate::config::PublicUrl;
 use crate::config::units::{Size, Span, UnitError};
-use crate::operations::Role;
+use crate::operations::{Quota, Role};
 
 /// A self-hosted hub for models, datasets and Spaces: plain git, one binary, one data directory.
 ///
@@ -46,6 +46,16 @@ pub enum Command {
     /// Repositories
     #[command(subcommand)]
     Repo(Repo),
+    /// Print how many bytes of large objects a user's repositories take and may take; with an argument, change the latter
+    Quota {
+        namespace: Namespace,
+        /// SIZE, none, or default: what lfs.quota says
+        #[arg(value_name = "SIZE|none|default", value_parser = quota)]
+        set: Option<Quota>,
+    },
+    /// Large objects
+    #[command(subcommand)]
+    Lfs(Lfs),
     /// Check rows, packs and objects; exits with 1 if something is wrong
     Fsck {
         /// Only this repository
@@ -139,7 +149,7 @@ pub enum Repo {
         #[command(flatten)]
         new: NewRepo,
     },
-    /// Print path, visibility, "mirror" or "-", and time of creation of every repository
+    /// Print path, visibility, "mirror", "lfs-incomplete", both or "-", and time of creation of every repository
     List,
     /// Delete a repository
     Delete { repo: RepoPath },
@@ -187,6 +197,23 @@ pub struct NewRepo {
     /// Largest file outside LFS, instead of limits.blob_bytes
     #[arg(long, value_name = "SIZE")]
     pub blob_max: Option<Size>,
+    /// Pushes and imports may leave LFS objects out, as those of a mirror without its large files
+    #[arg(long)]
+    pub lfs_incomplete: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Lfs {
+    /// Remove an object from a repository for good; refs may still name it, and downloads are told that it was removed
+    Remove {
+        repo: RepoPath,
+        /// SHA-256 of the object
+        oid: Sha256,
+    },
+    /// Sign links to objects by a new key; links already handed out stay good until they expire
+    RotateKeys,
+    /// Say that all objects were copied to where storage.url points now; checks that they are there
+    Moved,
 }
 
 #[derive(Debug, Args)]
@@ -233,6 +260,14 @@ impl ValueEnum for Role {
             Role::Read => "read".into(),
             Role::Write => "write".into(),
         })
+    }
+}
+
+fn quota(text: &str) -> Result<Quota, UnitError> {
+    match text {
+        "none" => Ok(Quota::Unlimited),
+        "default" => Ok(Quota::Default),
+        size => Ok(Quota::Bytes(size.parse::<Size>()?.bytes())),
     }
 }
 
@@ -285,6 +320,14 @@ mod tests {
             "repo mirror ann/x off",
             "repo export ann/x dir",
             "repo import dir ann/x --mirror --blob-max 1GiB",
+            "repo create ann/x --lfs-incomplete",
+            "quota ann",
+            "quota ann 10TiB",
+            "quota ann none",
+            "quota ann default",
+            "lfs remove datasets/ann/x e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "lfs rotate-keys",
+            "lfs moved",
             "fsck --repo ann/x",
             "gc --dry-run",
             "gc --purge ann/x",
@@ -314,6 +357,9 @@ mod tests {
             "repo create ann/x --blob-max many",
             "repo visibility ann/x",
             "repo visibility ann/x hidden",
+            "quota",
+            "quota ann much",
+            "lfs remove ann/x E3B0",
             "repo mirror ann/x",
             "repo mirror ann/x yes",
             "debug clock tomorrow",

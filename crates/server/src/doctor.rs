@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use database::Clock;
 use rustix::process::{Resource, getrlimit};
@@ -13,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Size};
 use crate::datadir::database_path;
+use crate::error::chain;
 use crate::node::Node;
 use crate::operations::timestamp;
+use crate::place;
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {
@@ -39,13 +41,18 @@ pub enum Verdict {
     Bad,
 }
 
-/// Of a directory that is open: by the server, or by this command.
-pub fn of_node(node: &Node) -> Report {
+/// Before the capabilities that a bucket has.
+const MARK: &str = "yes ";
+const EXAMINE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Of a directory that is open: by the server, or by this command. A bucket is tried.
+pub async fn of_node(node: &Node) -> Report {
     let mut report = of_directory(node.data_dir().path(), &node.config);
     let schema =
         format!("version {}, SQLite {}", node.database.schema_version(), node.database.sqlite_version());
     report.good("schema", schema);
     report.clock_offset(node.clock().offset_ms());
+    report.large_objects(node).await;
     report
 }
 
@@ -125,6 +132,29 @@ impl Report {
         }
     }
 
+    async fn large_objects(&mut self, node: &Node) {
+        let about = "large objects";
+        let store = node.objects.store();
+        self.good(about, store.describe());
+        let examined = tokio::time::timeout(EXAMINE_WITHIN, place::examine(&node.objects)).await;
+        match examined {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(capabilities))) => {
+                // What a bucket does not enforce, Granary does by other means; a wrong clock it cannot mend.
+                for line in capabilities.to_string().lines() {
+                    let (mark, says) = line.split_at(MARK.len());
+                    let verdict = match mark == MARK || !says.starts_with("clock:") {
+                        true => Verdict::Good,
+                        false => Verdict::Warning,
+                    };
+                    self.add("bucket", verdict, says);
+                }
+            }
+            Ok(Err(error)) => self.bad("bucket", chain(&error)),
+            Err(_) => self.bad("bucket", format!("no answer within {} s", EXAMINE_WITHIN.as_secs())),
+        }
+    }
+
     /// A clock that went back makes what is old look new: retention and expiry count from it.
     fn clock(&mut self, data_dir: &Path) {
         /// Before this program was written.
@@ -199,8 +229,6 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn verdict(report: &Report, about: &str) -> Option<Verdict> {

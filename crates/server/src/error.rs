@@ -9,6 +9,7 @@ use bytes::Bytes;
 use database::DbError;
 use git_protocol::{Service, pktline};
 use http::{HeaderValue, Response, StatusCode, header};
+use lfs::wire::{Failure, MEDIA_TYPE};
 use repository::snapshot::SnapshotError;
 
 use crate::free::Full;
@@ -34,6 +35,9 @@ pub enum Error {
     Encoding(String),
     #[error("the request is larger than the {max} bytes that are accepted here")]
     TooLarge { max: u64 },
+    /// The same, of what is in it.
+    #[error("{0}")]
+    TooMany(String),
     #[error("the request arrived too slowly")]
     Slow,
     /// The client went away while it was sending; nobody reads the response.
@@ -61,6 +65,26 @@ pub enum Error {
     Draining,
     #[error("nothing can be written at the moment: {0}")]
     DiskFull(String),
+    /// The following are told to clients of Git LFS, who show the text.
+    #[error("{0}")]
+    Missing(String),
+    #[error("{0}")]
+    Gone(String),
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    Unprocessable(String),
+    /// An address that was handed out is of no use, or not any more. git-lfs asks for another one.
+    #[error("{0}")]
+    LinkRefused(String),
+    #[error("there are no such bytes: the object has {size}")]
+    NoSuchRange { size: u64 },
+    /// The body says which lock is there already.
+    #[error("already locked")]
+    Locked(Bytes),
+    /// Passes, once somebody has looked after the bucket.
+    #[error("large objects cannot be reached at the moment; try again in a few minutes")]
+    StoreDown(#[source] storage::StoreError),
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The same, where whoever found out has written the log line.
@@ -73,6 +97,8 @@ pub const PUSH_FORBIDDEN: &str = "you may read this repository but not write to 
 
 const REALM: HeaderValue = HeaderValue::from_static("Basic realm=\"Granary\"");
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
+const LFS_AUTHENTICATE: &str = "lfs-authenticate";
+const LFS_DOCUMENTATION: &str = "https://github.com/git-lfs/git-lfs/tree/main/docs/api";
 const ERROR_CODE: &str = "x-error-code";
 const ERROR_MESSAGE: &str = "x-error-message";
 
@@ -88,12 +114,18 @@ impl Error {
             Error::UriTooLong => StatusCode::URI_TOO_LONG,
             Error::BadRequest(_) | Error::CutShort => StatusCode::BAD_REQUEST,
             Error::MediaType(_) | Error::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Error::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Error::TooLarge { .. } | Error::TooMany(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Error::Slow => StatusCode::REQUEST_TIMEOUT,
             Error::SmartOnly | Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::Unauthenticated | Error::Credential(_) => StatusCode::UNAUTHORIZED,
             Error::Busy(_) => StatusCode::TOO_MANY_REQUESTS,
-            Error::Draining => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Draining | Error::StoreDown(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Missing(_) => StatusCode::NOT_FOUND,
+            Error::Gone(_) => StatusCode::GONE,
+            Error::Conflict(_) | Error::Locked(_) => StatusCode::CONFLICT,
+            Error::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::LinkRefused(_) => StatusCode::FORBIDDEN,
+            Error::NoSuchRange { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Error::DiskFull(_) => StatusCode::INSUFFICIENT_STORAGE,
             Error::Internal(_) | Error::InternalLogged => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -107,9 +139,14 @@ impl Error {
                 format!("internal error (request {request_id})")
             }
             Error::InternalLogged => format!("internal error (request {request_id})"),
+            Error::StoreDown(source) => {
+                tracing::warn!(request_id, error = %chain(source), "the object store failed a request");
+                self.to_string()
+            }
             other => other.to_string(),
         };
         let (content_type, body) = match dialect {
+            Dialect::Lfs => (MEDIA_TYPE, self.lfs_body(&message, request_id)),
             Dialect::Git | Dialect::Plain => ("text/plain; charset=utf-8", format!("{message}\n")),
             Dialect::Hub => ("application/json", serde_json::json!({ "error": message }).to_string()),
         };
@@ -122,10 +159,17 @@ impl Error {
             headers.insert(ERROR_MESSAGE, header_text(&message));
         }
         match self {
+            // Which a browser does not turn into a dialogue.
+            Error::Unauthenticated | Error::Credential(_) if dialect == Dialect::Lfs => {
+                headers.insert(LFS_AUTHENTICATE, REALM);
+            }
             Error::Unauthenticated | Error::Credential(_) => {
                 headers.insert(header::WWW_AUTHENTICATE, REALM);
             }
-            Error::Busy(_) | Error::Draining => {
+            Error::NoSuchRange { size } => {
+                headers.insert(header::CONTENT_RANGE, content_range_of_none(size));
+            }
+            Error::Busy(_) | Error::Draining | Error::StoreDown(_) => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             Error::Method(allow) => {
@@ -136,6 +180,17 @@ impl Error {
         response
     }
 
+    /// git-lfs prints the message.
+    fn lfs_body(&self, message: &str, request_id: &str) -> String {
+        match self {
+            Error::Locked(body) => String::from_utf8_lossy(body).into_owned(),
+            _ => {
+                let failure = Failure { message, documentation_url: Some(LFS_DOCUMENTATION), request_id };
+                String::from_utf8_lossy(&failure.to_json()).into_owned()
+            }
+        }
+    }
+
     /// `X-Error-Code`, by which `huggingface_hub` chooses the exception.
     fn code(&self) -> &'static str {
         match self {
@@ -143,7 +198,7 @@ impl Error {
             Error::Unauthenticated | Error::RepoNotFound => "RepoNotFound",
             Error::Credential(_) => "InvalidCredentials",
             Error::Forbidden(_) | Error::SmartOnly => "Forbidden",
-            Error::Busy(_) | Error::Draining => "Busy",
+            Error::Busy(_) | Error::Draining | Error::StoreDown(_) => "Busy",
             Error::DiskFull(_) => "DiskFull",
             Error::Internal(_) | Error::InternalLogged => "InternalError",
             Error::TooLarge { .. } => "TooLarge",
@@ -267,6 +322,10 @@ impl From<Broken> for Error {
     }
 }
 
+fn content_range_of_none(size: u64) -> HeaderValue {
+    HeaderValue::try_from(format!("bytes */{size}")).expect("because it is ASCII")
+}
+
 /// Headers hold visible ASCII; what a message quotes may not be.
 fn header_text(message: &str) -> HeaderValue {
     let text: Bytes =
@@ -285,7 +344,16 @@ mod tests {
     async fn rendered(error: Error, dialect: Dialect) -> String {
         let (parts, body) = error.into_response(dialect, "req-1").into_parts();
         let mut text = parts.status.as_u16().to_string();
-        for name in ["allow", "content-type", "retry-after", "www-authenticate", ERROR_CODE, ERROR_MESSAGE] {
+        for name in [
+            "allow",
+            "content-range",
+            "content-type",
+            "lfs-authenticate",
+            "retry-after",
+            "www-authenticate",
+            ERROR_CODE,
+            ERROR_MESSAGE,
+        ] {
             if let Some(value) = parts.headers.get(name) {
                 text += &format!("\n{name}: {}", value.to_str().unwrap());
             }
@@ -325,9 +393,65 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn git_lfs_reads_a_message() {
+        let body = |message: &str| {
+            format!(
+                "{{\"message\":\"{message}\",\"documentation_url\":\"{LFS_DOCUMENTATION}\",\"request_id\":\"req-1\"}}"
+            )
+        };
+        let full = || Error::DiskFull("x".to_owned());
+        let down = || Error::StoreDown(storage::StoreError::Refused("AccessDenied: s3cret".to_owned()));
+        let table = [
+            (
+                Error::Unauthenticated,
+                "401\ncontent-type: application/vnd.git-lfs+json\nlfs-authenticate: Basic realm=\"Granary\"",
+                "authentication required: give an access token as the password",
+            ),
+            (
+                Error::Forbidden(PUSH_FORBIDDEN),
+                "403\ncontent-type: application/vnd.git-lfs+json",
+                PUSH_FORBIDDEN,
+            ),
+            (Error::RepoNotFound, "404\ncontent-type: application/vnd.git-lfs+json", "repository not found"),
+            (
+                Error::TooLarge { max: 5 },
+                "413\ncontent-type: application/vnd.git-lfs+json",
+                "the request is larger than the 5 bytes that are accepted here",
+            ),
+            (
+                Error::NoSuchRange { size: 7 },
+                "416\ncontent-range: bytes */7\ncontent-type: application/vnd.git-lfs+json",
+                "there are no such bytes: the object has 7",
+            ),
+            (Error::Unprocessable("no".to_owned()), "422\ncontent-type: application/vnd.git-lfs+json", "no"),
+            (
+                Error::Busy("x"),
+                "429\ncontent-type: application/vnd.git-lfs+json\nretry-after: 5",
+                "the server is busy: x; try again in a moment",
+            ),
+            (
+                down(),
+                "503\ncontent-type: application/vnd.git-lfs+json\nretry-after: 5",
+                "large objects cannot be reached at the moment; try again in a few minutes",
+            ),
+            (
+                full(),
+                "507\ncontent-type: application/vnd.git-lfs+json",
+                "nothing can be written at the moment: x",
+            ),
+        ];
+        for (error, head, message) in table {
+            assert_eq!(rendered(error, Dialect::Lfs).await, format!("{head}\n\n{}", body(message)));
+        }
+        let lock = Bytes::from_static(b"{\"lock\":{}}");
+        let locked = rendered(Error::Locked(lock), Dialect::Lfs).await;
+        assert!(locked.starts_with("409") && locked.ends_with("\n\n{\"lock\":{}}"), "{locked}");
+    }
+
+    #[tokio::test]
     async fn the_unexpected_stays_opaque() {
         let error = Error::internal(std::io::Error::other("secret path /srv/data"));
-        for dialect in [Dialect::Git, Dialect::Hub, Dialect::Plain] {
+        for dialect in [Dialect::Git, Dialect::Lfs, Dialect::Hub, Dialect::Plain] {
             let text = rendered(Error::internal(std::io::Error::other("secret path")), dialect).await;
             assert!(text.starts_with("500") && text.contains("req-1") && !text.contains("secret"), "{text}");
         }

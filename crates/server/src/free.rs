@@ -48,6 +48,15 @@ impl FreeSpace {
     /// read at most once a second, and what was taken since counts as written, so that a second's worth of writes cannot
     /// go below what is kept back.
     pub fn take(&self, bytes: u64) -> Result<(), Full> {
+        self.look(bytes, true)
+    }
+
+    /// Whether so many bytes could be taken now.
+    pub fn fits(&self, bytes: u64) -> Result<(), Full> {
+        self.look(bytes, false)
+    }
+
+    fn look(&self, bytes: u64, take: bool) -> Result<(), Full> {
         let Shared { disk, min, clock, reading } = &*self.0;
         let now_ms = clock.now_ms();
         let mut reading = reading.lock();
@@ -57,7 +66,9 @@ impl FreeSpace {
         };
         match reading.bytes.and_then(|free| free.checked_sub(bytes)) {
             Some(left) if left >= min.bytes() => {
-                reading.bytes = Some(left);
+                if take {
+                    reading.bytes = Some(left);
+                }
                 Ok(())
             }
             _ => Err(Full { free: reading.bytes.map(Size), min: *min }),
@@ -91,7 +102,9 @@ mod tests {
         let free = disk.free_bytes().unwrap();
         let space = FreeSpace::new(disk, Size(free / 2), clock.clone());
         assert_eq!(space.take(0), Ok(()));
-        assert_eq!(space.take(free / 3), Ok(()));
+        assert_eq!(space.fits(free / 3), Ok(()));
+        assert_eq!(space.take(free / 3), Ok(()), "to ask takes nothing");
+        assert!(space.fits(free / 3).is_err());
         let full = space.take(free / 3).unwrap_err();
         assert!(full.to_string().contains("storage.min_free"), "{full}");
         assert_eq!(space.take(0), Ok(()), "a refusal takes nothing");

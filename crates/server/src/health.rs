@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::error::{Error, chain};
 use crate::http::Body;
-use crate::metrics::Reading;
+use crate::metrics::{Lfs, Reading};
 use crate::serve::Server;
 
 /// A disk that hangs must not hang the probe.
@@ -71,6 +71,7 @@ fn reading(server: &Server) -> Reading {
         fetch_bodies_bytes: server.fetch_bodies.held_bytes(),
         database: server.node.database.stats().ok(),
         disk_free_bytes: server.node.disk.free_bytes().ok(),
+        lfs: Lfs::new(server.node.objects.counters()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use http::{HeaderValue, Response, header};
 
+use crate::address;
 use crate::http::{Body, Request};
 use crate::serve::Server;
 
@@ -10,25 +11,12 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'unsafe-inl
 
 /// What this is and what to paste.
 pub(crate) fn page(server: &Server, request: &Request) -> Response<Body> {
-    let url = match &server.node.config.server.public_url {
-        Some(url) => url.as_str().to_owned(),
-        None => {
-            let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-            let listen = server.node.config.server.listen.to_string();
-            format!("http://{}", host.filter(|host| is_host(host)).unwrap_or(&listen))
-        }
-    };
+    let url = address::base_url(&server.node.config, request.headers());
     let mut response = Response::new(Body::from(html(&url)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
     response
-}
-
-/// What may stand in the page as it is: a name or address and a port.
-fn is_host(host: &str) -> bool {
-    let characters = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
-    !host.is_empty() && host.len() <= 255 && host.bytes().all(characters)
 }
 
 fn html(url: &str) -> String {
@@ -44,13 +32,14 @@ fn html(url: &str) -> String {
          :root {{ color-scheme: light dark }}\n\
          </style>\n\
          <h1>Granary</h1>\n\
-         <p>A self-hosted hub for models, datasets and Spaces. This one speaks git.</p>\n\
+         <p>A self-hosted hub for models, datasets and Spaces. This one speaks git and Git LFS.</p>\n\
          <h2>Clone</h2>\n\
          <pre>git clone {url}/NAMESPACE/NAME\n\
          git clone {url}/datasets/NAMESPACE/NAME\n\
          git clone {url}/spaces/NAMESPACE/NAME</pre>\n\
          <h2>Push</h2>\n\
          <pre>git remote add origin {url}/NAMESPACE/NAME\n\
+         git lfs track '*.safetensors' && git add .gitattributes\n\
          git push -u origin main</pre>\n\
          <p>When git asks for a user name, give yours; when it asks for a password, give an access token.\n\
          Whoever runs this server makes both, and repositories:</p>\n\
@@ -64,16 +53,6 @@ fn html(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hosts_that_may_stand_in_a_page() {
-        for good in ["hub", "hub.example.org:8080", "127.0.0.1:80", "[::1]:8080"] {
-            assert!(is_host(good), "{good}");
-        }
-        for bad in ["", "<script>", "a b", "a/b", "a\"b", "hub'", "é", &"a".repeat(256)] {
-            assert!(!is_host(bad), "{bad}");
-        }
-    }
 
     #[test]
     fn the_page_shows_what_to_paste() {

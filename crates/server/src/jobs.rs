@@ -1,4 +1,5 @@
-//! The background: maintenance of repositories, sweep of blobs, manifests.
+//! The background: maintenance of repositories, sweep of blobs, manifests; proofs of objects that a restart interrupted;
+//! a look at the bucket once a day.
 //!
 //! What is due is in the rows, by the shared clock; so nothing is scheduled here and nothing is lost by a restart.
 
@@ -9,17 +10,49 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::Node;
+use crate::place;
 
 /// After a failure, which is most likely the disk's and will most likely be the same a second later.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// How long a stopping server waits for a run to end. One that is cut off leaves what a crash leaves: nothing wrong.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Between two looks at whether the bucket is to be examined; so soon, too, it is tried again if that failed.
+const BUCKET_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Looks for due work every `maintenance.interval`, and at once when [`Node::maintenance`] is notified. Returns soon
 /// after `stop`.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
+    resume_claims(&node).await;
     let interval = node.config.maintenance.interval.duration();
-    rounds(&node.maintenance, interval, &stop, || maintain(Arc::clone(&node))).await;
+    let maintenance = rounds(&node.maintenance, interval, &stop, || maintain(Arc::clone(&node)));
+    tokio::join!(maintenance, watch_bucket(&node, &stop));
+}
+
+/// Reads back what was claimed and not proven when this process last ended.
+async fn resume_claims(node: &Node) {
+    match node.objects.resume_claims().await {
+        Ok(0) => {}
+        Ok(claims) => tracing::info!(claims, "objects are being verified"),
+        // The sweep tries it again.
+        Err(error) => tracing::error!(%error, "objects that are claimed cannot be listed"),
+    }
+}
+
+async fn watch_bucket(node: &Node, stop: &CancellationToken) {
+    if node.objects.store().bucket().is_none() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(BUCKET_INTERVAL) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = place::examine_if_due(&node.objects) => {}
+        }
+    }
 }
 
 /// Each `round` says whether it went well. Whatever it does, the next one comes.

@@ -8,6 +8,7 @@
 
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod address;
 pub mod boot;
 pub mod cli;
 mod commands;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod control;
 pub mod datadir;
 pub mod doctor;
+mod door;
 pub mod error;
 pub mod free;
 mod git;
@@ -22,10 +24,12 @@ mod health;
 mod home;
 pub mod http;
 pub mod jobs;
+mod lfs;
 pub mod logging;
 pub mod metrics;
 pub mod node;
 pub mod operations;
+pub mod place;
 pub mod route;
 pub mod serve;
 pub mod spool;

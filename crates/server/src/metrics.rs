@@ -1,7 +1,7 @@
 //! What a scraper reads at `/metrics`, in the OpenMetrics text format.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -46,7 +46,7 @@ pub enum PushResult {
 }
 
 /// Values read at the moment of the scrape.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reading {
     pub spool: spool::Stats,
     /// Of pushes.
@@ -56,6 +56,19 @@ pub struct Reading {
     pub database: Option<database::Stats>,
     /// Of the file system of the data directory.
     pub disk_free_bytes: Option<u64>,
+    pub lfs: Lfs,
+}
+
+/// Large objects since the start. What goes between clients and a bucket is not seen.
+#[derive(Clone, Debug, Default)]
+pub struct Lfs {
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub read_back_bytes: u64,
+    pub objects_published: u64,
+    pub objects_corrupt: u64,
+    /// By operation.
+    pub presigned: [(&'static str, u64); 3],
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,6 +81,11 @@ struct Request {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
     route: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Operation {
+    operation: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -206,7 +224,11 @@ impl Reading {
             gauge(registry, "refs", "Refs of live repositories", rows.refs);
             gauge(registry, "packs", "Packs of live repositories", rows.packs);
             gauge(registry, "pack_bytes", "Size of these packs", rows.bytes);
+            gauge(registry, "lfs_objects", "Large objects, each once", rows.objects);
+            gauge(registry, "lfs_objects_bytes", "Size of large objects", rows.objects_bytes);
+            gauge(registry, "lfs_uploads_open", "Batches that may still bring something", rows.uploads_open);
         }
+        self.lfs.register(registry);
         gauge(
             registry,
             "process_resident_bytes",
@@ -220,6 +242,41 @@ impl Reading {
             process.anon_bytes,
         );
         counter(registry, "process_cpu_seconds", "CPU time of user and system", process.cpu_seconds);
+    }
+}
+
+impl Lfs {
+    pub fn new(counters: &lfs::Counters) -> Lfs {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Lfs {
+            bytes_in: read(&counters.bytes_in),
+            bytes_out: read(&counters.bytes_out),
+            read_back_bytes: read(&counters.read_back_bytes),
+            objects_published: read(&counters.objects_published),
+            objects_corrupt: read(&counters.objects_corrupt),
+            presigned: [
+                ("download", read(&counters.presigned_download)),
+                ("upload", read(&counters.presigned_upload)),
+                ("part", read(&counters.presigned_part)),
+            ],
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, value) in [
+            ("lfs_bytes_in", "Object bytes received", self.bytes_in),
+            ("lfs_bytes_out", "Object bytes asked for from this server itself", self.bytes_out),
+            ("lfs_read_back_bytes", "Bytes read from storage to prove them", self.read_back_bytes),
+            ("lfs_objects_published", "Objects that became readable", self.objects_published),
+            ("lfs_objects_corrupt", "Objects whose bytes proved to be others", self.objects_corrupt),
+        ] {
+            counter(registry, name, help, value as f64);
+        }
+        let presigned: Family<Operation, Counter> = Family::default();
+        for (operation, count) in self.presigned.into_iter().filter(|(operation, _)| !operation.is_empty()) {
+            presigned.get_or_create(&Operation { operation }).inc_by(count);
+        }
+        registry.register("lfs_presigned", "URLs of the bucket handed out", presigned);
     }
 }
 
@@ -303,7 +360,10 @@ mod tests {
         });
         metrics.push(PushResult::Accepted);
         metrics.in_flight.inc();
-        let reading = Reading { staging_bytes: 77, ..Reading::default() };
+        let counters = lfs::Counters::default();
+        counters.bytes_in.store(5 << 40, Ordering::Relaxed);
+        counters.presigned_part.store(3, Ordering::Relaxed);
+        let reading = Reading { staging_bytes: 77, lfs: Lfs::new(&counters), ..Reading::default() };
         let page = metrics.render(&reading).unwrap();
         for line in [
             "granary_http_requests_total{route=\"git.upload-pack\",method=\"POST\",status=\"200\"} 1",
@@ -313,6 +373,8 @@ mod tests {
             "granary_http_requests_in_flight 1",
             "granary_pushes_total{result=\"accepted\"} 1",
             "granary_staging_bytes 77",
+            "granary_lfs_bytes_in_total 5497558138880.0",
+            "granary_lfs_presigned_total{operation=\"part\"} 3",
         ] {
             assert!(page.lines().any(|got| got == line), "{line} is not in\n{page}");
         }

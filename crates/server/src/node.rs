@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use auth::transfer::{KeysError, TransferKeys};
 use change::Changes;
 use database::{Clock, Database};
+use lfs::Objects;
 use repository::Repositories;
 use storage::Disk;
 use tokio::sync::Notify;
@@ -12,6 +14,7 @@ use tokio::sync::Notify;
 use crate::config::Config;
 use crate::datadir::DataDir;
 use crate::free::{FreeSpace, Full};
+use crate::place::{self, PlaceError};
 
 /// The parts, opened in order and connected. `serve` and commands without a server are made of the same.
 pub struct Node {
@@ -19,6 +22,8 @@ pub struct Node {
     pub database: Database,
     pub disk: Disk,
     pub repositories: Arc<Repositories>,
+    /// Large objects.
+    pub objects: Objects,
     pub changes: Changes,
     pub auth: auth::Settings,
     /// By the shared clock.
@@ -32,6 +37,8 @@ pub struct Node {
     pub answers_dropped: Notify,
     /// What every file that grows asks.
     pub free: FreeSpace,
+    /// Of the file system where large objects are; `None` if they are in a bucket.
+    objects_free: Option<FreeSpace>,
     data_dir: DataDir,
 }
 
@@ -41,25 +48,50 @@ pub enum OpenError {
     Disk(#[from] storage::OpenError),
     #[error(transparent)]
     Database(#[from] database::OpenError),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error(transparent)]
+    Keys(#[from] KeysError),
 }
 
 impl Node {
     /// Creates what is not there, removes what a crash left in staging, migrates the database.
-    pub fn open(config: Config, data_dir: DataDir) -> Result<Arc<Node>, OpenError> {
+    pub async fn open(config: Config, data_dir: DataDir) -> Result<Arc<Node>, OpenError> {
+        let node = Node::open_anywhere(config, data_dir).await?;
+        place::check(&node.config, &node.database).await?;
+        Ok(node)
+    }
+
+    /// As [`Node::open`], also if large objects are elsewhere than they were.
+    pub async fn open_anywhere(config: Config, data_dir: DataDir) -> Result<Arc<Node>, OpenError> {
         let clock = Clock::default();
         // First, since it refuses the network file systems on which SQLite must not be opened.
         let disk = Disk::open(data_dir.path())?;
         let database = Database::open(&data_dir.database_path(), clock.clone())?;
-        let repositories = Arc::new(Repositories::new(database.clone(), disk.clone(), config.cache_limits()));
-        let changes =
-            Changes::new(database.clone(), disk.clone(), Arc::clone(&repositories), config.change_limits());
-        let free = FreeSpace::new(disk.clone(), config.storage.min_free, clock.clone());
         let auth = auth::Settings { anonymous_read: config.auth.anonymous_read };
+        let store = place::open(&config, &disk, &database).await?;
+        let keys = TransferKeys::open(&database).await?;
+        let objects = Objects::new(database.clone(), store.clone(), keys, auth, config.objects_config());
+        let repositories = Arc::new(Repositories::new(database.clone(), disk.clone(), config.cache_limits()));
+        let changes = Changes::new(
+            database.clone(),
+            disk.clone(),
+            Arc::clone(&repositories),
+            objects.clone(),
+            config.change_limits(),
+        );
+        let free_on = |disk: &Disk| FreeSpace::new(disk.clone(), config.storage.min_free, clock.clone());
+        let free = free_on(&disk);
+        let objects_free = match (&config.storage.url, store.local()) {
+            (None, _) => Some(free.clone()),
+            (Some(_), local) => local.map(free_on),
+        };
         Ok(Arc::new(Node {
             config,
             database,
             disk,
             repositories,
+            objects,
             changes,
             auth,
             started_ms: clock.now_ms(),
@@ -68,6 +100,7 @@ impl Node {
             answers_epoch: AtomicU64::new(0),
             answers_dropped: Notify::new(),
             free,
+            objects_free,
             data_dir,
         }))
     }
@@ -83,6 +116,17 @@ impl Node {
     /// To be asked before a write begins, so that a full disk is met by a clear refusal instead of by SQLite.
     pub fn writable(&self) -> Result<(), Full> {
         self.free.take(0)
+    }
+
+    /// To be asked before an upload begins: whether there is room for rows, and for so many bytes of an object.
+    pub fn objects_writable(&self, bytes: u64) -> Result<(), Full> {
+        self.writable()?;
+        self.objects_free.as_ref().map_or(Ok(()), |free| free.fits(bytes))
+    }
+
+    /// To be told of the bytes of an object that are about to be stored.
+    pub fn objects_taken(&self, bytes: u64) -> Result<(), Full> {
+        self.objects_free.as_ref().map_or(Ok(()), |free| free.take(bytes))
     }
 
     /// Cached answers were made under this number; those of another are not to be used, and are to be dropped.

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use database::{RepoKind, RepoPath, names};
+use database::{RepoKind, RepoPath, Sha256, names};
 use git_protocol::Service;
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -37,6 +37,26 @@ pub enum Route {
     UploadPack { repo: Target },
     /// `POST …/git-receive-pack`
     ReceivePack { repo: Target },
+    /// `POST …/info/lfs/objects/batch`: which objects are to be moved, and how.
+    LfsBatch { repo: Target },
+    /// `GET …/info/lfs/locks`
+    LfsLocks { repo: Target },
+    /// `POST …/info/lfs/locks`
+    LfsLock { repo: Target },
+    /// `POST …/info/lfs/locks/verify`: ours and theirs, before every push.
+    LfsLocksVerify { repo: Target },
+    /// `POST …/info/lfs/locks/{id}/unlock`
+    LfsUnlock { repo: Target, id: String },
+    /// `GET /api/lfs/objects/{oid}`, with a token in its query, as all that follow.
+    LfsDownload { sha256: Sha256 },
+    /// `PUT /api/lfs/objects/{oid}`
+    LfsUpload { sha256: Sha256 },
+    /// `PUT /api/lfs/objects/{oid}/parts/{n}`
+    LfsPart { sha256: Sha256, number: u32 },
+    /// `POST /api/lfs/objects/{oid}/complete`: the parts are one object now.
+    LfsComplete { sha256: Sha256 },
+    /// `POST /api/lfs/objects/{oid}/verify`: what was uploaded past this server is there.
+    LfsVerify { sha256: Sha256 },
     /// What a client of git's "dumb" protocol asks for, and services we do not have. The same for every repository, so
     /// that it tells nothing about one.
     Unsupported,
@@ -69,6 +89,8 @@ pub enum NoRoute {
 pub enum Dialect {
     /// Text, which git prints behind `remote:`.
     Git,
+    /// JSON of which git-lfs shows the `message`.
+    Lfs,
     /// JSON with `X-Error-Code` and `X-Error-Message`, as `huggingface_hub` reads them.
     Hub,
     /// A line of text for probes and scrapers.
@@ -84,6 +106,10 @@ pub enum BodyLimit {
     Fetch,
     /// `limits.pack_bytes`, and the commands before the pack.
     Push,
+    /// A JSON document of Git LFS.
+    Lfs,
+    /// The bytes of an object, as many as its token says.
+    Object,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +120,8 @@ pub enum CacheClass {
     Never,
     /// `Cache-Control: no-cache`: may be kept, must be asked for again.
     Revalidate,
+    /// What the address gives never changes, but it is for one client: errors excepted, kept as long as an address lives.
+    Immutable,
 }
 
 /// What holds for every request of a route. The timeouts are those of `[server]` for all of them so far.
@@ -136,6 +164,7 @@ impl Route {
                 let kind = if *kind == "datasets" { RepoKind::Dataset } else { RepoKind::Space };
                 git(method, kind, namespace, name, rest, query)
             }
+            ["api", "lfs", "objects", oid, rest @ ..] => lfs_object(method, oid, rest),
             [first, ..] if is_reserved(first) => Err(NoRoute::NotFound(Dialect::Hub)),
             [namespace, name, rest @ ..] => git(method, RepoKind::Model, namespace, name, rest, query),
             _ => Err(NoRoute::NotFound(Dialect::Hub)),
@@ -160,6 +189,20 @@ impl Route {
             Route::ReceivePack { .. } => {
                 ("git.receive-pack", Dialect::Git, BodyLimit::Push, CacheClass::GitNever)
             }
+            Route::LfsBatch { .. } => ("lfs.batch", Dialect::Lfs, BodyLimit::Lfs, CacheClass::Never),
+            Route::LfsLocks { .. } => ("lfs.locks", Dialect::Lfs, BodyLimit::None, CacheClass::Never),
+            Route::LfsLock { .. } => ("lfs.lock", Dialect::Lfs, BodyLimit::Lfs, CacheClass::Never),
+            Route::LfsLocksVerify { .. } => {
+                ("lfs.locks.verify", Dialect::Lfs, BodyLimit::Lfs, CacheClass::Never)
+            }
+            Route::LfsUnlock { .. } => ("lfs.unlock", Dialect::Lfs, BodyLimit::Lfs, CacheClass::Never),
+            Route::LfsDownload { .. } => {
+                ("lfs.download", Dialect::Lfs, BodyLimit::None, CacheClass::Immutable)
+            }
+            Route::LfsUpload { .. } => ("lfs.upload", Dialect::Lfs, BodyLimit::Object, CacheClass::Never),
+            Route::LfsPart { .. } => ("lfs.part", Dialect::Lfs, BodyLimit::Object, CacheClass::Never),
+            Route::LfsComplete { .. } => ("lfs.complete", Dialect::Lfs, BodyLimit::Lfs, CacheClass::Never),
+            Route::LfsVerify { .. } => ("lfs.verify", Dialect::Lfs, BodyLimit::Lfs, CacheClass::Never),
             Route::Unsupported => ("git.unsupported", Dialect::Git, BodyLimit::None, CacheClass::GitNever),
         };
         Policy { name, dialect, body, cache }
@@ -194,6 +237,9 @@ impl Target {
 
 const GET: &str = "GET, HEAD";
 const POST: &str = "POST";
+const PUT: &str = "PUT";
+const GET_OR_POST: &str = "GET, HEAD, POST";
+const GET_OR_PUT: &str = "GET, HEAD, PUT";
 
 /// `None` if no path of ours looks like this.
 fn split(raw_path: &str) -> Option<Vec<Cow<'_, str>>> {
@@ -246,9 +292,38 @@ fn git(
         ["git-receive-pack"] => (POST, Route::ReceivePack { repo }),
         ["git-upload-archive"] => (POST, Route::Unsupported),
         ["HEAD"] | ["objects", _, ..] => (GET, Route::Unsupported),
+        ["info", "lfs", rest @ ..] => return lfs(method, repo, rest),
         _ => return Err(NoRoute::NotFound(Dialect::Hub)),
     };
     only(method, Dialect::Git, allow, route)
+}
+
+/// Below `…/info/lfs`.
+fn lfs(method: &Method, repo: Target, rest: &[&str]) -> Result<Route, NoRoute> {
+    let (allow, route) = match rest {
+        ["objects", "batch"] => (POST, Route::LfsBatch { repo }),
+        ["locks"] if method == Method::POST => (GET_OR_POST, Route::LfsLock { repo }),
+        ["locks"] => (GET_OR_POST, Route::LfsLocks { repo }),
+        ["locks", "verify"] => (POST, Route::LfsLocksVerify { repo }),
+        ["locks", id, "unlock"] => (POST, Route::LfsUnlock { repo, id: (*id).to_owned() }),
+        _ => return Err(NoRoute::NotFound(Dialect::Lfs)),
+    };
+    only(method, Dialect::Lfs, allow, route)
+}
+
+/// Below `/api/lfs/objects/{oid}`.
+fn lfs_object(method: &Method, oid: &str, rest: &[&str]) -> Result<Route, NoRoute> {
+    let missing = NoRoute::NotFound(Dialect::Lfs);
+    let sha256: Sha256 = oid.parse().map_err(|_| missing)?;
+    let (allow, route) = match rest {
+        [] if method == Method::PUT => (GET_OR_PUT, Route::LfsUpload { sha256 }),
+        [] => (GET_OR_PUT, Route::LfsDownload { sha256 }),
+        ["parts", number] => (PUT, Route::LfsPart { sha256, number: number.parse().map_err(|_| missing)? }),
+        ["complete"] => (POST, Route::LfsComplete { sha256 }),
+        ["verify"] => (POST, Route::LfsVerify { sha256 }),
+        _ => return Err(missing),
+    };
+    only(method, Dialect::Lfs, allow, route)
 }
 
 fn service(query: Option<&str>) -> Option<Service> {
@@ -370,7 +445,43 @@ mod tests {
             ("GET", "/API/b/info/refs", Some("service=git-upload-pack"), not_found.clone()),
             ("GET", "/models/a/b/info/refs", Some("service=git-upload-pack"), not_found.clone()),
             ("GET", "/datasets/a", None, not_found.clone()),
-            ("GET", "/a/b/info/lfs/objects/batch", None, not_found.clone()),
+            // Git LFS.
+            (
+                "POST",
+                "/a/b.git/info/lfs/objects/batch",
+                None,
+                Ok(Route::LfsBatch { repo: target("a/b", true) }),
+            ),
+            (
+                "POST",
+                "/datasets/a/b/info/lfs/objects/batch",
+                None,
+                Ok(Route::LfsBatch { repo: target("datasets/a/b", false) }),
+            ),
+            ("POST", "/a/b--c/info/lfs/objects/batch", None, Ok(Route::LfsBatch { repo: nameless(false) })),
+            ("GET", "/a/b/info/lfs/objects/batch", None, method(Dialect::Lfs, POST)),
+            (
+                "GET",
+                "/a/b/info/lfs/locks",
+                Some("limit=1"),
+                Ok(Route::LfsLocks { repo: target("a/b", false) }),
+            ),
+            ("POST", "/a/b/info/lfs/locks", None, Ok(Route::LfsLock { repo: target("a/b", false) })),
+            ("DELETE", "/a/b/info/lfs/locks", None, method(Dialect::Lfs, GET_OR_POST)),
+            (
+                "POST",
+                "/spaces/a/b.git/info/lfs/locks/verify",
+                None,
+                Ok(Route::LfsLocksVerify { repo: target("spaces/a/b", true) }),
+            ),
+            (
+                "POST",
+                "/a/b/info/lfs/locks/verify/unlock",
+                None,
+                Ok(Route::LfsUnlock { repo: target("a/b", false), id: "verify".to_owned() }),
+            ),
+            ("POST", "/a/b/info/lfs/locks/x", None, Err(NoRoute::NotFound(Dialect::Lfs))),
+            ("GET", "/a/b/info/lfs", None, Err(NoRoute::NotFound(Dialect::Lfs))),
         ];
         for (method, path, query, expected) in table {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -379,6 +490,36 @@ mod tests {
                 expected,
                 "{method} {path} {query:?}"
             );
+        }
+    }
+
+    #[test]
+    fn addresses_of_objects() {
+        let sha256: Sha256 = "01".repeat(32).parse().unwrap();
+        let (oid, missing) = (sha256.to_string(), Err(NoRoute::NotFound(Dialect::Lfs)));
+        let method = |allow| Err(NoRoute::Method { dialect: Dialect::Lfs, allow });
+        let table = [
+            ("GET", format!("/api/lfs/objects/{oid}"), Ok(Route::LfsDownload { sha256 })),
+            ("HEAD", format!("/api/lfs/objects/{oid}"), Ok(Route::LfsDownload { sha256 })),
+            ("PUT", format!("/api/lfs/objects/{oid}"), Ok(Route::LfsUpload { sha256 })),
+            ("POST", format!("/api/lfs/objects/{oid}"), method(GET_OR_PUT)),
+            ("PUT", format!("/api/lfs/objects/{oid}/parts/7"), Ok(Route::LfsPart { sha256, number: 7 })),
+            ("GET", format!("/api/lfs/objects/{oid}/parts/7"), method(PUT)),
+            ("PUT", format!("/api/lfs/objects/{oid}/parts/x"), missing.clone()),
+            ("PUT", format!("/api/lfs/objects/{oid}/parts/4294967296"), missing.clone()),
+            ("POST", format!("/api/lfs/objects/{oid}/complete"), Ok(Route::LfsComplete { sha256 })),
+            ("POST", format!("/api/lfs/objects/{oid}/verify"), Ok(Route::LfsVerify { sha256 })),
+            ("GET", format!("/api/lfs/objects/{oid}/verify"), method(POST)),
+            ("GET", format!("/api/lfs/objects/{oid}/more"), missing.clone()),
+            ("GET", format!("/api/lfs/objects/{}", "AB".repeat(32)), missing.clone()),
+            ("GET", format!("/api/lfs/objects/{}", &oid[1..]), missing.clone()),
+            ("GET", format!("/API/lfs/objects/{oid}"), Err(NoRoute::NotFound(Dialect::Hub))),
+            ("GET", "/api/lfs/objects".to_owned(), Err(NoRoute::NotFound(Dialect::Hub))),
+        ];
+        for (method, path, expected) in table {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let got = Route::parse(&method, Origin::Whole, &path, Some("token=x"));
+            assert_eq!(got, expected, "{method} {path}");
         }
     }
 

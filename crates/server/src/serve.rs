@@ -37,9 +37,11 @@ pub(crate) struct Server {
     /// Turns for listings of refs: these are over soon, and do not wait for long clones.
     pub listings: Builds,
     pub protocol: git_protocol::Limits,
+    /// Of Git LFS.
+    pub wire: lfs::wire::Limits,
     /// Of this process; clients that trace sessions note it and tell theirs, which the log of pushes shows.
     pub session_id: String,
-    /// Pushes that run; they outlive their connections.
+    /// Pushes that run, and uploads that have all their bytes; they outlive their connections.
     pub pushes: TaskTracker,
     pub draining: AtomicBool,
     connections: TaskTracker,
@@ -140,6 +142,7 @@ impl Server {
             builds: Builds::new(running, limits.cold_builds_waiting),
             listings: Builds::new(running.min(LISTINGS_MAX), limits.cold_builds_waiting),
             protocol: node.config.protocol_limits(),
+            wire: node.config.wire_limits(),
             session_id: ulid::Ulid::new().to_string().to_ascii_lowercase(),
             pushes: TaskTracker::new(),
             draining: AtomicBool::new(false),
@@ -154,6 +157,8 @@ impl Server {
         match limit {
             BodyLimit::None => 0,
             BodyLimit::Fetch => limits.request_inflated.bytes(),
+            BodyLimit::Lfs => self.wire.body_bytes as u64,
+            BodyLimit::Object => u64::MAX,
             BodyLimit::Push => limits.pack_bytes.bytes().saturating_add(COMMANDS_BYTES),
         }
     }

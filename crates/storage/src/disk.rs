@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use memmap2::Mmap;
@@ -17,6 +17,11 @@ pub struct Disk {
     /// Directories whose own entry this process knows to be durable. One that merely exists may have been made by a
     /// writer, or a process, that did not live to fsync its parent.
     durable: Arc<Mutex<HashSet<PathBuf>>>,
+    /// Held (read) from making the directories of a key until their entries are durable, and (write) while a directory
+    /// is removed: what `durable` says of it must not outlive it.
+    directories: Arc<RwLock<()>>,
+    /// The name of the network file system it is on.
+    network: Option<&'static str>,
 }
 
 /// A file in `staging/`. Gone when dropped, unless published; what a crash leaves there is removed at the next start.
@@ -39,11 +44,29 @@ impl Disk {
     /// Opens `root`, creating it (0700) if needed, and empties its staging directory. One process at a time: the
     /// caller holds the data directory's lock.
     pub fn open(root: &Path) -> Result<Disk, OpenError> {
+        let disk = Disk::prepare(root)?;
+        match disk.network {
+            Some(kind) => Err(OpenError::NetworkFileSystem { path: root.to_owned(), kind }),
+            None => disk.empty_staging(),
+        }
+    }
+
+    /// As [`Disk::open`], for a directory that may be on a network file system. Nothing in it is ever mapped: a file
+    /// that another machine truncates would take the process with it.
+    pub(crate) fn open_unmapped(root: &Path) -> Result<Disk, OpenError> {
+        Disk::prepare(root)?.empty_staging()
+    }
+
+    fn prepare(root: &Path) -> Result<Disk, OpenError> {
         let io_error = |source| OpenError::Io { path: root.to_owned(), source };
         create_dirs(root).map_err(io_error)?;
-        if let Some(kind) = network_file_system(root).map_err(io_error)? {
-            return Err(OpenError::NetworkFileSystem { path: root.to_owned(), kind });
-        }
+        let network = network_file_system(root).map_err(io_error)?;
+        Ok(Disk { root: root.to_owned(), durable: Arc::default(), directories: Arc::default(), network })
+    }
+
+    fn empty_staging(self) -> Result<Disk, OpenError> {
+        let root = &self.root;
+        let io_error = |source| OpenError::Io { path: root.to_owned(), source };
         let staging = root.join(STAGING);
         match fs::remove_dir_all(&staging) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
@@ -52,7 +75,12 @@ impl Disk {
         if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             sync_directory(parent).map_err(io_error)?;
         }
-        Ok(Disk { root: root.to_owned(), durable: Arc::default() })
+        Ok(self)
+    }
+
+    /// The name of the network file system it is on, if it is.
+    pub(crate) fn network(&self) -> Option<&'static str> {
+        self.network
     }
 
     pub fn root(&self) -> &Path {
@@ -70,6 +98,7 @@ impl Disk {
         let path = self.path(key);
         file.as_file().sync_all()?;
         let parent = path.parent().expect("because keys have directories");
+        let _directories = self.directories.read().unwrap_or_else(PoisonError::into_inner);
         create_dirs(parent)?;
         file.persist_noclobber(&path).map_err(|error| error.error)?;
         sync_directory(parent)?;
@@ -126,6 +155,26 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
             Ok(()) => sync_directory(path.parent().expect("because keys have directories")),
+        }
+    }
+
+    /// As [`Disk::delete`], and the directory goes too if nothing else is in it and nobody publishes just then: for keys
+    /// whose directory is of one object. An empty one does no harm, so a push never waits for this, and it need not be
+    /// durable.
+    pub(crate) fn delete_and_prune(&self, key: &str) -> io::Result<()> {
+        self.delete(key)?;
+        let path = self.path(key);
+        let parent = path.parent().expect("because keys have directories");
+        let Ok(_directories) = self.directories.try_write() else { return Ok(()) };
+        match fs::remove_dir(parent) {
+            Ok(()) => {
+                self.durable.lock().unwrap_or_else(PoisonError::into_inner).remove(parent);
+                Ok(())
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            },
         }
     }
 
@@ -209,6 +258,27 @@ mod tests {
         disk.delete("packs/aa/one").unwrap();
         assert_eq!(&mapped[..], b"weights", "a reader keeps what it has mapped");
         assert_eq!(disk.size_bytes("packs/aa/one").unwrap(), None);
+    }
+
+    #[test]
+    fn the_directory_of_one_object_goes_with_its_last_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let object = disk.path("objects/aa/one");
+        for key in ["objects/aa/one/first", "objects/aa/one/second"] {
+            disk.publish(disk.temp_file().unwrap(), key).unwrap();
+        }
+        disk.delete_and_prune("objects/aa/one/first").unwrap();
+        assert!(object.exists() && disk.durable.lock().unwrap().contains(&object));
+        disk.delete_and_prune("objects/aa/one/second").unwrap();
+        disk.delete_and_prune("objects/aa/one/second").unwrap();
+        assert!(!object.exists() && disk.path("objects/aa").exists());
+        assert!(
+            !disk.durable.lock().unwrap().contains(&object),
+            "made again, its entry must be made durable again"
+        );
+        disk.publish(disk.temp_file().unwrap(), "objects/aa/one/third").unwrap();
+        assert!(disk.durable.lock().unwrap().contains(&object));
     }
 
     #[test]

@@ -1,52 +1,18 @@
 """The rows that are not CPU of a request: memory of slow readers and large packs, and bytes written."""
 
-import contextlib
 import sqlite3
 import time
-from dataclasses import dataclass
 
 from harness import load
 
 import proc
 import replay
-import sides
+from finding import Finding, settled
+from servers import running
+from sides import Granary
 
 READERS = (50, 500)
 RECEIVE_BUFFER = 16 << 10
-
-
-@dataclass
-class Finding:
-    """One line below the table. `good` is None where nothing is required."""
-
-    name: str
-    title: str
-    text: str
-    value: float
-    good: bool | None
-
-
-@contextlib.contextmanager
-def own_server(directory, settings=None):
-    """One that has done nothing yet: memory that earlier rows left behind would hide what this one needs."""
-    granary = sides.Granary(directory, settings)
-    try:
-        granary.start()
-        yield granary
-    finally:
-        granary.stop()
-
-
-def settled(read, seconds=10):
-    """The value once two readings in a row agree within 1 %; the last one if they never do."""
-    last, end = read(), time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(0.3)
-        now = read()
-        if abs(now - last) <= 0.01 * last:
-            return now
-        last = now
-    return last
 
 
 class SlowReaders:
@@ -86,16 +52,15 @@ def slow_readers(directory, peer, corpus):
     findings = []
     for kind, arguments in (("stored pack", ()), ("computed answer", ("filter blob:limit=1g",))):
         body = replay.fetch_body([repo.tip], *arguments)
-        with own_server(directory / kind.split()[0]) as granary:
+        with running(Granary(directory / kind.split()[0])) as granary:
             path = granary.add(repo)
             replay.Repository(granary.connect(), path).fetch(body)
-            read = lambda: proc.status_kib(granary.hub.pid, "RssAnon")
-            base = settled(read)
+            base = settled(granary.rss_anon_kib)
             with SlowReaders(granary, path, body) as readers:
                 sizes = []
                 for count in READERS:
                     readers.grow(count)
-                    sizes.append(settled(read))
+                    sizes.append(settled(granary.rss_anon_kib))
                 readers.finish_one()
         each = (sizes[1] - sizes[0]) / (READERS[1] - READERS[0])
         findings.append(Finding(
@@ -115,7 +80,7 @@ def slow_readers(directory, peer, corpus):
 def large_packs(directory, corpus):
     """RssAnon while a pack of 64 MiB comes in, is compacted, and goes out computed."""
     big, findings = corpus("big"), []
-    with own_server(directory / "large") as granary:
+    with running(Granary(directory / "large")) as granary:
         remote = replay.Repository(granary.connect(push=True), granary.fresh(big))
         steps = {
             "received": lambda: remote.push(replay.push_body(*big.pushes[0])),
@@ -158,7 +123,7 @@ def pushed_to_peer(peer, corpus, pushes):
 
 def write_amplification(directory, peer, corpus, pushes=300):
     """A server of its own, so that nothing else is written; what compaction replaced is deleted after a second."""
-    with own_server(directory / "amplification", {"maintenance.superseded": "1s"}) as granary:
+    with running(Granary(directory / "amplification", {"maintenance.superseded": "1s"})) as granary:
         path = "admin/amplified"
         granary.hub.run("repo", "create", path, "--public")
         granary.compact()

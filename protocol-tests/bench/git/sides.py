@@ -3,38 +3,25 @@
 import contextlib
 import itertools
 import mmap
-import os
 import shutil
-import signal
 import struct
 import subprocess
 from pathlib import Path
 
-from harness import hub, nginx, wait, wire
+from harness import hub, wait, wire
 
 import proc
 import replay
+import servers
 
-SERVER_CORE, GENERATOR_CORE = 0, 1
 FCGI_PROCESSES = 64
 
 
-class Granary:
-    name = "granary"
-
+class Granary(servers.Granary):
     def __init__(self, directory, settings=None):
-        self.hub = hub.Hub(directory / "granary", settings=settings)
+        super().__init__(directory, settings)
         self.fresh_names = itertools.count()
         self.paths = {}
-
-    def start(self):
-        with proc.on_core(SERVER_CORE):
-            self.hub.start()
-        self.token = self.hub.admin_token
-
-    def stop(self):
-        if self.hub.process is not None:
-            self.hub.stop()
 
     def connect(self, push=False, **options):
         return replay.Connection(hub.HOST, self.hub.port, self.token if push else None, **options)
@@ -64,24 +51,20 @@ class Granary:
             self.hub.run("repo", "create", name, "--public")
         return name
 
-    def cpu_seconds(self):
-        return proc.cpu_seconds(self.hub.pid)
 
-
-class Peer:
+class Peer(servers.Programs):
     """nginx, fcgiwrap and `git http-backend` of the newest git, over repositories that are packed with bitmaps."""
 
     name = "peer"
 
     def __init__(self, directory, git):
-        self.directory = directory / "peer"
+        super().__init__(directory / "peer")
         self.repositories = self.directory / "repositories"
         self.repositories.mkdir(parents=True)
         self.git = git
         self.port = hub.free_port()
         self.fresh_names = itertools.count()
         self.paths = {}
-        self.processes = []
 
     def start(self):
         reap = self.directory / "reap"
@@ -91,36 +74,19 @@ class Peer:
         with open(self.counters_file, "r+b") as file:
             self.counters = mmap.mmap(file.fileno(), 24)
         socket = self.directory / "fcgi.sock"
-        configuration = self._configuration(socket, reap)
-        with proc.on_core(SERVER_CORE):
-            self._start([fcgiwrap(), "-c", str(FCGI_PROCESSES), "-s", f"unix:{socket}"])
-            wait.until(socket.exists, "fcgiwrap listens")
-            self._start([nginx.binary(), "-p", str(self.directory), "-c", str(configuration)])
+        self.run([fcgiwrap(), "-c", FCGI_PROCESSES, "-s", f"unix:{socket}"])
+        wait.until(socket.exists, "fcgiwrap listens")
+        self.run(self._nginx(socket, reap))
         wait.until(self._answers, "nginx answers")
         # The processes that live as long as the server; there are none of git yet.
         self.standing = self.pids()
-
-    def _start(self, command):
-        with open(self.directory / "stderr", "ab") as log:
-            self.processes.append(subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True))
 
     def _answers(self):
         """Through all of it: there is no such repository."""
         with contextlib.suppress(OSError):
             return wire.http(f"http://{hub.HOST}:{self.port}/none/info/refs?service=git-upload-pack").status == 404
 
-    def stop(self):
-        for process in reversed(self.processes):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
-
-    def _configuration(self, socket, reap):
+    def _nginx(self, socket, reap):
         parameters = {
             "SCRIPT_FILENAME": reap, "BENCH_PROGRAM": f"{self.git('--exec-path')}/git-http-backend",
             "BENCH_COUNTERS": self.counters_file, "GIT_PROJECT_ROOT": self.repositories, "GIT_HTTP_EXPORT_ALL": "1",
@@ -132,20 +98,12 @@ class Peer:
         }
         common = "".join(f"        fastcgi_param {key} {value};\n" for key, value in parameters.items())
         common += f"        fastcgi_pass unix:{socket};\n        fastcgi_read_timeout 300s;\n"
-        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        temporary = "".join(f"    {kind}_temp_path {self.directory}/{kind};\n" for kind in kinds)
-        user = "user root;\n" if os.getuid() == 0 else ""
-        file = self.directory / "nginx.conf"
-        file.write_text(
-            f"{user}pid {self.directory}/pid;\nerror_log {self.directory}/error.log;\ndaemon off;\nworker_processes 1;\n"
-            f"events {{ worker_connections 1024; }}\nhttp {{\n    access_log {self.directory}/access.log;\n"
-            f"    keepalive_requests 1000000;\n{temporary}    server {{\n    listen {hub.HOST}:{self.port};\n"
-            "    client_max_body_size 0;\n"
+        return servers.nginx_command(
+            self.directory,
+            f"    listen {hub.HOST}:{self.port};\n    client_max_body_size 0;\n"
             f"    location / {{\n        fastcgi_param PATH_INFO $uri;\n{common}    }}\n"
             "    location ~ ^/unbuffered(/.*)$ {\n        fastcgi_buffering off;\n"
-            f"        fastcgi_param PATH_INFO $1;\n{common}    }}\n"
-            "    }\n}\n")
-        return file
+            f"        fastcgi_param PATH_INFO $1;\n{common}    }}\n")
 
     def connect(self, push=False, **options):
         return replay.Connection(hub.HOST, self.port, **options)
@@ -173,9 +131,6 @@ class Peer:
     def written_bytes(self):
         """Like proc.write_bytes, of git alone."""
         return self._counters()[1] * 512
-
-    def pids(self):
-        return [pid for process in self.processes for pid in proc.tree(process.pid)]
 
     def cpu_seconds(self):
         """nginx and fcgiwrap, and the git processes that have ended."""

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod transfer;
+
 use auth::{
     AuthError, Authorized, Credential, Identity, ImportError, Propose, Read, ReauthorizeError, Settings,
     TokenSecret, authorize, identify,
@@ -25,6 +27,7 @@ impl Hub {
             visibility: Visibility::Private,
             mirror: false,
             blob_bytes_max: None,
+            lfs_incomplete: false,
         };
         let repo = database.create_repo(new).await.unwrap();
         Hub { database, user, repo, _directory: directory }

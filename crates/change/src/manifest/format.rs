@@ -22,6 +22,8 @@ pub(super) struct Manifest {
     pub(super) public: bool,
     pub(super) mirror: bool,
     pub(super) blob_bytes_max: Option<u64>,
+    #[serde(default)]
+    pub(super) lfs_incomplete: bool,
     pub(super) head_ref: String,
     /// Full names; `null` deletes.
     pub(super) refs: BTreeMap<String, Option<RefEntry>>,
@@ -126,6 +128,7 @@ fn manifest(
         public: repo.visibility == Visibility::Public,
         mirror: repo.mirror,
         blob_bytes_max: repo.blob_bytes_max,
+        lfs_incomplete: repo.lfs_incomplete,
         head_ref: repo.head_ref.clone(),
         refs,
         packs_added,

@@ -2,21 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
+use auth::transfer::TransferKeys;
 use database::{
-    Change, Clock, Database, Expected, HeadEdit, NewPack, NewRepo, Oid, PackContent, PackId, RefEdit,
+    Change, Clock, Database, Expected, HeadEdit, NewPack, NewRepo, Oid, PackContent, PackId, RefEdit, RepoId,
     RepoPath, Visibility,
 };
+use repository::Repositories;
+use repository::snapshot::CacheLimits;
 use serde::{Deserialize, Serialize};
-use storage::Disk;
+use storage::{Disk, ObjectStore};
 
 use super::format::{KINDS, PackEntry, RefEntry, Told, from_hex, read_chain};
-use crate::rows;
+use crate::{large, rows};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct RebuildReport {
     pub repos: u64,
     pub packs: u64,
     pub refs: u64,
+    /// Large objects (LFS) that were found, proven and linked again.
+    #[serde(default)]
+    pub large: u64,
     /// Repositories that could not be rebuilt, and why.
     pub problems: Vec<String>,
 }
@@ -26,7 +32,8 @@ impl std::fmt::Display for RebuildReport {
         for problem in &self.problems {
             writeln!(f, "{problem}")?;
         }
-        write!(f, "rebuilt {} repositories, {} refs, {} packs", self.repos, self.refs, self.packs)
+        let RebuildReport { repos, packs, refs, large, .. } = self;
+        write!(f, "rebuilt {repos} repositories, {refs} refs, {packs} packs, {large} large objects")
     }
 }
 
@@ -42,6 +49,8 @@ pub enum RebuildError {
     Open(#[from] database::OpenError),
     #[error(transparent)]
     Storage(#[from] storage::OpenError),
+    #[error("keys: {0}")]
+    Keys(#[from] auth::transfer::KeysError),
 }
 
 /// Where the manifests that a rebuild reads are kept; new rows give new ids, so they must not mix with new manifests.
@@ -50,7 +59,10 @@ const READ_FROM: &str = "manifests.before-rebuild";
 /// Makes new rows in `data_dir` from its manifests and packs: repositories, refs, pack lists and one user (without
 /// token) per namespace. Tokens, users' rights and ref logs were in the rows that are gone. Can be repeated if it is
 /// cut off: the rows appear under their name last.
-pub async fn rebuild(data_dir: &Path) -> Result<RebuildReport, RebuildError> {
+///
+/// Large objects are looked for in `store` (the data directory, if `None`): those that LFS pointers name are read,
+/// proven and linked.
+pub async fn rebuild(data_dir: &Path, store: Option<ObjectStore>) -> Result<RebuildReport, RebuildError> {
     let rows = data_dir.join("granary.db");
     if rows.exists() {
         return Err(RebuildError::Occupied(data_dir.to_owned()));
@@ -72,11 +84,18 @@ pub async fn rebuild(data_dir: &Path) -> Result<RebuildReport, RebuildError> {
     rows::remove(&partial).map_err(at(&partial))?;
     let disk = Disk::open(data_dir)?;
     let database = Database::open(&partial, Clock::default())?;
+    let store = store.unwrap_or_else(|| ObjectStore::on(disk.clone()));
+    let keys = TransferKeys::open(&database).await?;
+    let objects =
+        lfs::Objects::new(database.clone(), store, keys, auth::Settings::default(), lfs::Config::default());
     let mut report = RebuildReport::default();
     for directory in std::fs::read_dir(&read_from).map_err(at(&read_from))? {
         let directory = directory.map_err(at(&read_from))?.path();
         let rebuilt = match read_chain(&directory) {
-            Ok(Some(told)) => rebuild_repo(&database, &disk, told, &mut report).await,
+            Ok(Some(told)) => match rebuild_repo(&database, &disk, told, &mut report).await {
+                Ok(repo) => adopt_large(&database, &disk, &objects, repo, &mut report).await,
+                Err(problem) => Err(problem),
+            },
             Ok(None) => Ok(()),
             Err(problem) => Err(problem),
         };
@@ -94,14 +113,19 @@ async fn rebuild_repo(
     disk: &Disk,
     told: Told,
     report: &mut RebuildReport,
-) -> Result<(), String> {
+) -> Result<RepoId, String> {
     let path: RepoPath = told.last.path.parse().map_err(|error| format!("{error}"))?;
     if database.user(path.namespace.as_str()).map_err(|error| error.to_string())?.is_none() {
         database.create_user(path.namespace.clone(), false).await.map_err(|error| error.to_string())?;
     }
     let visibility = if told.last.public { Visibility::Public } else { Visibility::Private };
-    let new =
-        NewRepo { path, visibility, mirror: told.last.mirror, blob_bytes_max: told.last.blob_bytes_max };
+    let new = NewRepo {
+        path,
+        visibility,
+        mirror: told.last.mirror,
+        blob_bytes_max: told.last.blob_bytes_max,
+        lfs_incomplete: told.last.lfs_incomplete,
+    };
     let new = free_name(database, new)?;
     let packs =
         told.packs.values().map(|entry| pack(disk, entry)).collect::<Result<Vec<NewPack>, String>>()?;
@@ -125,6 +149,9 @@ async fn rebuild_repo(
         superseded_until_ms: 0,
         generation: None,
         head_ref: Some(HeadEdit::Set(told.last.head_ref)),
+        links_required: Vec::new(),
+        links_dropped: Vec::new(),
+        locks_version: None,
         collects: false,
         actor: None,
         message: "rebuild".to_owned(),
@@ -133,7 +160,41 @@ async fn rebuild_repo(
     report.repos += 1;
     report.packs += pack_count;
     report.refs += ref_count;
-    Ok(())
+    Ok(repo.id)
+}
+
+/// Links the objects of the repository's LFS pointers, as far as they are stored and what they should be. Only where a
+/// push had to bring each object: where pointers may stand for what was never there, one of them may name an object of
+/// somebody else's.
+async fn adopt_large(
+    database: &Database,
+    disk: &Disk,
+    objects: &lfs::Objects,
+    repo: RepoId,
+    report: &mut RebuildReport,
+) -> Result<(), String> {
+    let repo = database.repo(repo).map_err(|error| error.to_string())?.ok_or("the repository is gone")?;
+    let repositories = Repositories::new(database.clone(), disk.clone(), CacheLimits::default());
+    let snapshot = repositories.snapshot(&repo).map_err(|error| error.to_string())?;
+    let pointers = large::pointed_at(&snapshot);
+    if repo.lfs_incomplete {
+        return match pointers.len() {
+            0 => Ok(()),
+            n => Err(format!("{}: {n} LFS objects have to be uploaded again if they were here", repo.path)),
+        };
+    }
+    let mut missing = Vec::new();
+    for (sha256, size, _) in pointers {
+        match objects.adopt(repo.id, sha256, size).await {
+            Ok(true) => report.large += 1,
+            Ok(false) => missing.push(sha256),
+            Err(error) => return Err(format!("{}: LFS object {sha256}: {error}", repo.path)),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{}: LFS objects are not in the store: {}", repo.path, large::listed(&missing)))
 }
 
 /// Two manifests may tell the same name if a rename or a deletion was not journalled any more. Neither repository is

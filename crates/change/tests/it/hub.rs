@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use auth::{Authorized, Propose};
+use auth::transfer::TransferKeys;
+use auth::{Authorized, Credential, Identity, Propose};
 use bytes::Bytes;
 use change::{Changes, Limits};
-use database::{Clock, Database, NewRepo, Oid, Repo, Visibility};
+use database::{Clock, Database, NewRepo, Oid, Repo, Sha256, TokenRole, UserId, Visibility, object_key};
 use git_protocol::receive_pack::{Capabilities, Commands, Report, Update};
-use repository::Repositories;
 use repository::snapshot::CacheLimits;
-use storage::Disk;
+use repository::{Repositories, pointer};
+use sha2::Digest;
+use storage::{Disk, ObjectStore};
 use tempfile::TempDir;
 
 pub struct Hub {
@@ -23,16 +25,25 @@ pub struct Hub {
 pub async fn hub() -> Hub {
     let directory = tempfile::tempdir().unwrap();
     let clock = Clock::default();
-    let changes = open(&directory.path().join("data"), clock.clone());
+    let changes = open(&directory.path().join("data"), clock.clone()).await;
     changes.database().create_user("ada".parse().unwrap(), false).await.unwrap();
     Hub { changes, directory, clock }
 }
 
-pub fn open(data: &Path, clock: Clock) -> Changes {
+pub async fn open(data: &Path, clock: Clock) -> Changes {
+    open_with(data, clock, None).await
+}
+
+/// With large objects in `large`, if it is given.
+pub async fn open_with(data: &Path, clock: Clock, large: Option<&Path>) -> Changes {
     let disk = Disk::open(data).unwrap();
     let database = Database::open(&data.join("granary.db"), clock).unwrap();
     let repositories = Arc::new(Repositories::new(database.clone(), disk.clone(), CacheLimits::default()));
-    Changes::new(database, disk, repositories, Limits::default())
+    let keys = TransferKeys::open(&database).await.unwrap();
+    let store = large.map_or_else(|| ObjectStore::on(disk.clone()), |at| ObjectStore::at(at).unwrap());
+    let settings = auth::Settings::default();
+    let objects = lfs::Objects::new(database.clone(), store, keys, settings, lfs::Config::default());
+    Changes::new(database, disk, repositories, objects, Limits::default())
 }
 
 impl Hub {
@@ -45,11 +56,20 @@ impl Hub {
     }
 
     pub async fn repo(&self, name: &str) -> Repo {
+        self.new_repo(name, false).await
+    }
+
+    pub async fn incomplete_repo(&self, name: &str) -> Repo {
+        self.new_repo(name, true).await
+    }
+
+    async fn new_repo(&self, name: &str, lfs_incomplete: bool) -> Repo {
         let new = NewRepo {
             path: format!("ada/{name}").parse().unwrap(),
             visibility: Visibility::Private,
             mirror: false,
             blob_bytes_max: None,
+            lfs_incomplete,
         };
         self.changes.database().create_repo(new).await.unwrap()
     }
@@ -73,19 +93,59 @@ impl Hub {
         atomic: bool,
     ) -> Report {
         let repo = self.changes.database().repo(repo.id).unwrap().unwrap();
+        self.push_by(Authorized::<Propose>::system("test", repo), updates, pack, atomic).await
+    }
+
+    pub async fn push_by(
+        &self,
+        access: Authorized<Propose>,
+        updates: &[(&str, Oid, Oid)],
+        pack: Option<Bytes>,
+        atomic: bool,
+    ) -> Report {
         let updates = updates
             .iter()
             .map(|(name, old, new)| Update { old: *old, new: *new, name: (*name).to_owned(), problem: None })
             .collect();
         let capabilities = Capabilities { atomic, ..Capabilities::default() };
         let commands = Commands { updates, capabilities, ..Commands::default() };
-        let access = Authorized::<Propose>::system("test", repo);
         self.changes.push(access, commands, pack).await.unwrap()
     }
 
     pub async fn assert_sound(&self) {
         let report = self.changes.fsck(None).await.unwrap();
         assert!(report.findings.is_empty(), "{report}");
+    }
+
+    /// A new user, and the right of one to push to `repo`, which is theirs.
+    pub async fn user(&self, name: &str) -> UserId {
+        self.changes.database().create_user(name.parse().unwrap(), true).await.unwrap().id
+    }
+
+    pub async fn access(&self, user: UserId, repo: &Repo) -> Authorized<Propose> {
+        let database = self.changes.database();
+        let (_, secret) = auth::issue(database, user, "test".to_owned(), TokenRole::Write).await.unwrap();
+        let identity: Identity = auth::identify(database, &Credential::Token(secret)).unwrap();
+        let repo = database.repo(repo.id).unwrap().unwrap();
+        auth::authorize(auth::Settings::default(), &identity, repo).unwrap()
+    }
+
+    /// Makes `large` an object of `repo`, as an upload does.
+    pub async fn upload(&self, repo: &Repo, large: &Large) {
+        let file = self.path("upload");
+        std::fs::write(&file, &large.bytes).unwrap();
+        let (size, file) = (large.bytes.len() as u64, std::fs::File::open(file).unwrap());
+        self.changes.objects().take_in(repo.id, None, large.sha256, size, file).await.unwrap();
+    }
+
+    pub fn has(&self, repo: &Repo, large: &Large) -> bool {
+        let link = self.changes.database().link(repo.id, &large.sha256).unwrap();
+        link.is_some_and(|link| link.is_usable())
+    }
+
+    /// Packs that hold something of `repo`.
+    pub fn live_packs(&self, repo: &Repo) -> usize {
+        self.changes.database().snapshot(repo.id).unwrap().unwrap().packs.len()
     }
 
     pub fn tip(&self, repo: &Repo, name: &str) -> Option<Oid> {
@@ -146,5 +206,49 @@ impl Git {
     pub fn pack(&self, revisions: &str) -> Bytes {
         let input = revisions.replace(' ', "\n") + "\n";
         self.raw(&["pack-objects", "--revs", "--stdout", "--thin", "-q"], input.as_bytes()).into()
+    }
+}
+
+/// A large object, and what stands for it in git.
+#[derive(Clone)]
+pub struct Large {
+    pub bytes: Vec<u8>,
+    pub sha256: Sha256,
+}
+
+impl Large {
+    pub fn new(content: &str) -> Large {
+        let bytes = content.repeat(1000).into_bytes();
+        let sha256 = Sha256(sha2::Sha256::digest(&bytes).into());
+        Large { bytes, sha256 }
+    }
+
+    pub fn pointer(&self) -> Vec<u8> {
+        self.pointer_saying(self.bytes.len() as u64)
+    }
+
+    pub fn pointer_saying(&self, size: u64) -> Vec<u8> {
+        pointer::encode(&pointer::Target { sha256: self.sha256.0, size }).into_bytes()
+    }
+
+    /// Where git-lfs keeps it, below its `objects`.
+    pub fn path(&self) -> PathBuf {
+        let oid = self.sha256.to_string();
+        [&oid[..2], &oid[2..4], &oid].iter().collect()
+    }
+
+    /// Lays it where git-lfs would, below `git_directory`.
+    pub fn lay(&self, git_directory: &Path, bytes: &[u8]) {
+        let path = git_directory.join("lfs/objects").join(self.path());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// The files under its keys in the store at `root`.
+    pub fn stored(&self, root: &Path) -> Vec<PathBuf> {
+        let key = object_key(&self.sha256, database::UploadId::new());
+        let directory = root.join(key).parent().unwrap().to_owned();
+        let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().path()).collect()
     }
 }

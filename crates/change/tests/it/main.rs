@@ -5,6 +5,12 @@
 mod collect;
 mod exchange;
 mod hub;
+mod large;
+mod large_bounds;
+mod large_collect;
+mod large_exchange;
+mod large_safety;
+mod locks;
 mod manifest;
 mod push;
 mod safety;

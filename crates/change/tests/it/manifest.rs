@@ -29,9 +29,9 @@ async fn rows_of_git_data_are_rebuilt_from_the_bytes() {
             _ => {}
         }
     }
-    let report = change::rebuild(&hub.data()).await.unwrap();
+    let report = change::rebuild(&hub.data(), None).await.unwrap();
     assert_eq!((report.repos, report.problems), (1, vec![]));
-    let changes = open(&hub.data(), Clock::default());
+    let changes = open(&hub.data(), Clock::default()).await;
     let findings = changes.fsck(None).await.unwrap();
     assert!(findings.findings.is_empty(), "{findings}");
     let repos = changes.database().repos(None, 10).unwrap();
@@ -58,8 +58,8 @@ async fn a_chain_of_deltas_says_the_same_as_a_base() {
     assert_eq!(files, 5, "a base and four deltas");
     hub.changes.database().close().await;
     std::fs::rename(hub.data().join("granary.db"), hub.path("lost.db")).unwrap();
-    assert_eq!(change::rebuild(&hub.data()).await.unwrap().packs, 5);
-    let changes = open(&hub.data(), Clock::default());
+    assert_eq!(change::rebuild(&hub.data(), None).await.unwrap().packs, 5);
+    let changes = open(&hub.data(), Clock::default()).await;
     let repos = changes.database().repos(None, 10).unwrap();
     assert_eq!(changes.database().snapshot(repos[0].id).unwrap().unwrap().refs[0].oid, old);
     assert!(changes.fsck(None).await.unwrap().findings.is_empty());
@@ -83,16 +83,16 @@ async fn renames_deletions_and_restores_are_told() {
     let backup = hub.path("backup");
     hub.changes.backup(backup.clone()).await.unwrap();
     let restored = hub.path("restored");
-    change::restore(&backup, &restored).await.unwrap();
-    let changes = open(&restored, Clock::default());
+    change::restore(&backup, &restored, None).await.unwrap();
+    let changes = open(&restored, Clock::default()).await;
     assert_eq!(changes.maintain(true).await.unwrap().manifests, 1);
     changes.database().close().await;
     for data in [hub.data(), restored] {
         hub.changes.database().close().await;
         std::fs::remove_file(data.join("granary.db")).unwrap();
-        let report = change::rebuild(&data).await.unwrap();
+        let report = change::rebuild(&data, None).await.unwrap();
         assert_eq!((report.repos, report.problems), (1, vec![]));
-        let repos = open(&data, Clock::default()).database().repos(None, 10).unwrap();
+        let repos = open(&data, Clock::default()).await.database().repos(None, 10).unwrap();
         assert_eq!(repos[0].path.to_string(), "ada/renamed");
     }
 }

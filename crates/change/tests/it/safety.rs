@@ -1,10 +1,10 @@
 use std::path::Path;
 
-use database::{Clock, Oid, PackId, TokenRole};
+use database::{Clock, NewUpload, Oid, PackId, TokenRole, UploadId, UserId};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use crate::hub::{Hub, hub, open};
+use crate::hub::{Hub, Large, hub, open};
 
 const MAIN: &str = "refs/heads/main";
 
@@ -24,16 +24,20 @@ async fn a_backup_restores_to_the_same() {
     assert!(hub.changes.backup(backup.clone()).await.unwrap_err().to_string().contains("not empty"));
 
     let restored = hub.path("restored");
-    change::restore(&backup, &restored).await.unwrap();
+    change::restore(&backup, &restored, None).await.unwrap();
     assert!(
-        change::restore(&backup, &restored).await.unwrap_err().to_string().contains("already holds data")
+        change::restore(&backup, &restored, None)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("already holds data")
     );
-    let changes = open(&restored, Clock::default());
+    let changes = open(&restored, Clock::default()).await;
     assert!(changes.fsck(None).await.unwrap().findings.is_empty());
     assert_eq!(changes.database().snapshot(repo.id).unwrap().unwrap().refs[0].oid, tip);
 
     std::fs::remove_file(backup.join("backup.json")).unwrap();
-    let error = change::restore(&backup, &hub.path("other")).await.unwrap_err();
+    let error = change::restore(&backup, &hub.path("other"), None).await.unwrap_err();
     assert!(error.to_string().contains("not a complete backup"), "{error}");
 }
 
@@ -52,15 +56,15 @@ async fn fsck_finds_a_flip_anywhere_in_a_pack() {
         let mut bad = good.clone();
         bad[at] ^= 0x10;
         std::fs::write(&path, &bad).unwrap();
-        let report = open(&hub.data(), Clock::default()).fsck(None).await.unwrap();
+        let report = open(&hub.data(), Clock::default()).await.fsck(None).await.unwrap();
         assert!(!report.findings.is_empty(), "a flip at {at} of {}", good.len());
     }
     std::fs::write(&path, &good[..good.len() - 1]).unwrap();
-    assert!(!open(&hub.data(), Clock::default()).fsck(None).await.unwrap().findings.is_empty());
+    assert!(!open(&hub.data(), Clock::default()).await.fsck(None).await.unwrap().findings.is_empty());
     std::fs::remove_file(&path).unwrap();
-    assert!(!open(&hub.data(), Clock::default()).fsck(None).await.unwrap().findings.is_empty());
+    assert!(!open(&hub.data(), Clock::default()).await.fsck(None).await.unwrap().findings.is_empty());
     std::fs::write(&path, &good).unwrap();
-    assert!(open(&hub.data(), Clock::default()).fsck(None).await.unwrap().findings.is_empty());
+    assert!(open(&hub.data(), Clock::default()).await.fsck(None).await.unwrap().findings.is_empty());
 }
 
 /// A closed hub with something in every table, and in every state a row can be in.
@@ -95,6 +99,7 @@ async fn hub_with_every_kind_of_row() -> Hub {
     hub.push(&renamed, &updates, Some(git.pack(&format!("main v1 ^{second}")))).await;
     db.stage_pack(PackId::new(), renamed.id).await.unwrap();
 
+    rows_of_large_objects(&hub, root.id).await;
     let deleted = hub.repo("deleted").await;
     hub.push(&deleted, &[(MAIN, Oid::NULL, second)], Some(git.pack(&second.to_string()))).await;
     db.delete_repo(deleted.id, i64::MAX).await.unwrap();
@@ -102,6 +107,23 @@ async fn hub_with_every_kind_of_row() -> Hub {
     hub.assert_sound().await;
     db.close().await;
     hub
+}
+
+/// Linked, removed and condemned, waited for; a lock and a quota.
+async fn rows_of_large_objects(hub: &Hub, user: UserId) {
+    let (db, repo) = (hub.changes.database(), hub.repo("large").await);
+    let [kept, removed, awaited] = ["kept", "removed", "awaited"].map(Large::new);
+    hub.upload(&repo, &kept).await;
+    hub.upload(&repo, &removed).await;
+    assert!(db.remove_link(repo.id, removed.sha256).await.unwrap());
+    let id = UploadId::new();
+    let objects = vec![(awaited.sha256, 1), (kept.sha256, 2)];
+    let new = NewUpload { id, repo: repo.id, by: Some(user), objects, expires_ms: i64::MAX, quota: None };
+    db.begin_upload(new).await.unwrap();
+    db.set_multipart(id, vec![(awaited.sha256, "x".to_owned())]).await.unwrap();
+    let main = Some(MAIN.to_owned());
+    db.create_lock(repo.id, "weights.bin".to_owned(), main, user, 1).await.unwrap();
+    db.set_quota("ada".parse().unwrap(), Some(1 << 40)).await.unwrap();
 }
 
 /// One column of one row.
@@ -240,7 +262,7 @@ async fn fsck_finds_a_flip_in_every_row_and_column() {
                 continue;
             }
             tried += 1;
-            let changes = open(&hub.data(), Clock::default());
+            let changes = open(&hub.data(), Clock::default()).await;
             if changes.fsck(None).await.unwrap().findings.is_empty() {
                 missed.push(format!("{place:?}, emptied: {emptied}"));
             }
@@ -250,7 +272,7 @@ async fn fsck_finds_a_flip_in_every_row_and_column() {
     println!("{tried} changes of {} values", places.len());
     assert!(missed.is_empty(), "{missed:#?}");
     std::fs::copy(&sound, &rows).unwrap();
-    assert!(open(&hub.data(), Clock::default()).fsck(None).await.unwrap().findings.is_empty());
+    assert!(open(&hub.data(), Clock::default()).await.fsck(None).await.unwrap().findings.is_empty());
 }
 
 #[tokio::test]
@@ -267,9 +289,9 @@ async fn restored_rows_do_not_meet_the_log_of_lost_ones() {
     let crashed = hub.path("crashed");
     std::fs::create_dir(&crashed).unwrap();
     std::fs::copy(hub.data().join("granary.db-wal"), crashed.join("granary.db-wal")).unwrap();
-    change::restore(&backup, &crashed).await.unwrap();
+    change::restore(&backup, &crashed, None).await.unwrap();
     assert!(crashed.join("granary.db-wal.set-aside").exists());
-    let changes = open(&crashed, Clock::default());
+    let changes = open(&crashed, Clock::default()).await;
     assert!(changes.fsck(None).await.unwrap().findings.is_empty());
     assert_eq!(changes.database().snapshot(repo.id).unwrap().unwrap().refs[0].oid, first);
 }
@@ -284,7 +306,7 @@ async fn one_broken_repository_does_not_stop_the_others() {
     }
     let rows = hub.changes.database().snapshot(broken.id).unwrap().unwrap();
     std::fs::remove_file(hub.data().join(rows.packs[0].id.storage_key())).unwrap();
-    let changes = open(&hub.data(), hub.clock.clone());
+    let changes = open(&hub.data(), hub.clock.clone()).await;
     hub.clock.advance_ms(60_000);
     let report = changes.maintain(false).await.unwrap();
     assert_eq!((report.compacted, report.failed, report.manifests), (1, 1, 2), "{report}");

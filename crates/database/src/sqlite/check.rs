@@ -49,6 +49,33 @@ const RULES: &[&str] = &[
      WHERE length(inline) <> bytes",
     "SELECT 'pack ' || hex(p.id) || ' was added in the future' FROM pack p JOIN repo r ON r.id = p.repo_id
      WHERE p.added_generation > r.generation",
+    "SELECT 'repo ' || r.id || ' counts other bytes of large objects than it links' FROM repo r
+     LEFT JOIN repo_lfs lfs ON lfs.repo_id = r.id WHERE r.state = 0 AND coalesce(lfs.bytes, 0) <>
+     (SELECT coalesce(sum(size), 0) FROM repo_object WHERE repo_id = r.id AND state = 0)",
+    "SELECT 'object ' || lower(hex(sha256)) || ' of repo ' || repo_id || ' has a state that does not fit its backing'
+     FROM repo_object WHERE state NOT IN (0, 1, 2) OR (state = 0) <> (backing_id IS NOT NULL)",
+    "SELECT 'object ' || lower(hex(o.sha256)) || ' of repo ' || o.repo_id || ' is linked to other or condemned bytes'
+     FROM repo_object o JOIN backing b ON b.id = o.backing_id
+     WHERE b.state <> 1 OR b.sha256 <> o.sha256 OR b.size <> o.size",
+    "SELECT 'backing ' || id || ' has a state, proof or time that does not fit' FROM backing
+     WHERE state NOT IN (1, 2) OR proof NOT IN (0, 1, 2) OR (not_before_ms IS NOT NULL) <> (state = 2)",
+    "SELECT 'backing ' || id || ' is live and no repo links it' FROM backing
+     WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM repo_object WHERE backing_id = backing.id)",
+    "SELECT 'backing ' || b.id || ' is claimed and shared' FROM backing b JOIN repo_object o ON o.backing_id = b.id
+     WHERE b.state = 1 AND b.proof = 0 GROUP BY b.id HAVING count(*) > 1",
+    "SELECT 'the total of ' || name || ' is ' || value || ' and should be ' || actual FROM (SELECT name, value,
+     (SELECT CASE name WHEN 'objects' THEN count(*) ELSE coalesce(sum(size), 0) END FROM backing WHERE state = 1)
+     AS actual FROM total) WHERE value <> actual",
+    "SELECT 'deleted repo ' || repo_id || ' has locks' FROM lfs_lock l JOIN repo r ON r.id = l.repo_id
+     WHERE r.state = 1 GROUP BY repo_id",
+    "SELECT 'quota ' || folded || ' is not folded, or less than nothing' FROM quota
+     WHERE folded <> lower(folded) OR bytes_max < 0",
+    "SELECT 'upload ' || hex(u.id) || ' does not say what it is for' FROM upload u
+     LEFT JOIN upload_objects o ON o.upload_id = u.id
+     WHERE o.upload_id IS NULL OR length(u.pending) <> (length(o.objects) / 40 + 7) / 8",
+    "SELECT 'an upload that is gone left ' || hex(upload_id) FROM (
+     SELECT upload_id FROM upload_objects UNION SELECT upload_id FROM multipart)
+     WHERE upload_id NOT IN (SELECT id FROM upload)",
     "SELECT 'pack ' || hex(id) || ' has ' || count(*) || ' rows' FROM pack GROUP BY id HAVING count(*) > 1",
 ];
 
@@ -70,7 +97,8 @@ impl Database {
                     "SELECT name FROM sequence s WHERE next <= max(
                          CASE name WHEN 'account' THEN coalesce((SELECT max(id) FROM account), 0) ELSE 0 END,
                          CASE name WHEN 'token' THEN coalesce((SELECT max(id) FROM token), 0) ELSE 0 END,
-                         CASE name WHEN 'repo' THEN coalesce((SELECT max(id) FROM repo), 0) ELSE 0 END)",
+                         CASE name WHEN 'repo' THEN coalesce((SELECT max(id) FROM repo), 0) ELSE 0 END,
+                         CASE name WHEN 'backing' THEN coalesce((SELECT max(id) FROM backing), 0) ELSE 0 END)",
                     [],
                     |row| row.get::<_, String>(0),
                 )
@@ -139,7 +167,10 @@ fn add(findings: &mut Vec<String>, new: Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Change, Clock, NewPack, NewRepo, Oid, PackContent, PackId, PackKind, RefEdit, Visibility};
+    use crate::{
+        Change, Clock, NewPack, NewRepo, NewUpload, Oid, PackContent, PackId, PackKind, Proof, Publish,
+        RefEdit, Sha256, UploadId, UserId, Visibility,
+    };
 
     /// Breaks sound rows by `sql` and returns what is found.
     async fn findings_after(sql: &'static str) -> Vec<String> {
@@ -147,7 +178,13 @@ mod tests {
         let db = Database::open(&directory.path().join("t.db"), Clock::default()).unwrap();
         db.create_user("Acme".parse().unwrap(), false).await.unwrap();
         let path = "acme/Model".parse().unwrap();
-        let new = NewRepo { path, visibility: Visibility::Public, mirror: false, blob_bytes_max: None };
+        let new = NewRepo {
+            path,
+            visibility: Visibility::Public,
+            mirror: false,
+            blob_bytes_max: None,
+            lfs_incomplete: false,
+        };
         let repo = db.create_repo(new).await.unwrap();
         db.rename_repo(repo.id, "acme/new".parse().unwrap()).await.unwrap();
         let edit = |name: &str| RefEdit {
@@ -170,16 +207,35 @@ mod tests {
             superseded_until_ms: 0,
             generation: None,
             head_ref: None,
+            links_required: Vec::new(),
+            links_dropped: Vec::new(),
+            locks_version: None,
             collects: false,
             actor: None,
             message: String::new(),
         };
         db.apply(change).await.unwrap();
+        add_objects(&db, repo.id).await;
         assert_eq!(db.check().unwrap(), Vec::<String>::new());
         let conn = Connection::open(directory.path().join("t.db")).unwrap();
         conn.pragma_update(None, "foreign_keys", false).unwrap();
         conn.execute_batch(sql).unwrap();
         db.check().unwrap()
+    }
+
+    /// Backing 1 is verified, 2 is claimed; another object is waited for, by its parts; one file is locked.
+    async fn add_objects(db: &Database, repo: RepoId) {
+        let (upload, sha) = (UploadId::new(), |n| Sha256([n; 32]));
+        let objects = vec![(sha(1), 10), (sha(2), 20), (sha(3), 30)];
+        let new = NewUpload { id: upload, repo, by: None, objects, expires_ms: i64::MAX, quota: None };
+        db.begin_upload(new).await.unwrap();
+        for (n, proof) in [(1, Proof::Verified), (2, Proof::Claimed)] {
+            let (sha256, size) = (sha(n), u64::from(n) * 10);
+            db.publish_object(Publish { upload, repo, sha256, size, proof, by: None }).await.unwrap();
+        }
+        db.set_multipart(upload, vec![(sha(3), "x".to_owned())]).await.unwrap();
+        db.create_lock(repo, "a".to_owned(), None, UserId(1), 9).await.unwrap();
+        db.set_quota("acme".parse().unwrap(), Some(1000)).await.unwrap();
     }
 
     #[tokio::test]
@@ -220,6 +276,30 @@ mod tests {
             ),
             ("UPDATE sequence SET next = 1 WHERE name = 'repo'", "an id of repo would be given twice"),
             ("UPDATE ref SET repo_id = 9", "a row of ref names a repo that does not exist"),
+            ("UPDATE repo_lfs SET bytes = 4", "repo 1 counts other bytes of large objects than it links"),
+            ("DELETE FROM repo_object WHERE backing_id = 2", "repo 1 counts other bytes of large objects"),
+            ("DELETE FROM repo_object WHERE backing_id = 2", "backing 2 is live and no repo links it"),
+            ("UPDATE repo_object SET state = 2", "has a state that does not fit its backing"),
+            ("UPDATE repo_object SET backing_id = 3 - backing_id", "is linked to other or condemned bytes"),
+            ("UPDATE backing SET state = 2, not_before_ms = 1", "is linked to other or condemned bytes"),
+            ("DELETE FROM backing WHERE id = 2", "a row of repo_object names a backing that does not exist"),
+            ("UPDATE backing SET proof = 3", "backing 1 has a state, proof or time that does not fit"),
+            (
+                "UPDATE backing SET not_before_ms = 1",
+                "backing 1 has a state, proof or time that does not fit",
+            ),
+            (
+                "INSERT INTO repo_object SELECT 2, sha256, state, backing_id, size, 0, NULL, 0 FROM repo_object",
+                "backing 2 is claimed and shared",
+            ),
+            ("UPDATE total SET value = 3", "the total of objects is 3 and should be 2"),
+            ("UPDATE total SET value = 3", "the total of objects_bytes is 3 and should be 30"),
+            ("DELETE FROM upload_objects", "does not say what it is for"),
+            ("UPDATE upload SET pending = x'0000'", "does not say what it is for"),
+            ("DELETE FROM upload", "an upload that is gone left"),
+            ("UPDATE repo SET state = 1", "deleted repo 1 has locks"),
+            ("UPDATE quota SET folded = 'Acme'", "quota Acme is not folded, or less than nothing"),
+            ("UPDATE sequence SET next = 2 WHERE name = 'backing'", "an id of backing would be given twice"),
         ];
         for (sql, finding) in cases {
             let found = findings_after(sql).await;

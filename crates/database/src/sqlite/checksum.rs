@@ -79,8 +79,60 @@ pub(super) static PACK: Table = Table::new(
 
 pub(super) static SETTING: Table = Table::new("setting", &["name"], &["name", "value"]);
 
-pub(super) static TABLES: [&Table; 9] =
-    [&SEQUENCE, &ACCOUNT, &TOKEN, &REPO, &REDIRECT, &REF, &REF_LOG, &PACK, &SETTING];
+pub(super) static REPO_LFS: Table =
+    Table::new("repo_lfs", &["repo_id"], &["repo_id", "incomplete", "bytes", "locks_version"]);
+
+pub(super) static UPLOAD: Table =
+    Table::new("upload", &["id"], &["id", "repo_id", "account_id", "expires_ms", "pending", "closed"]);
+
+pub(super) static UPLOAD_OBJECTS: Table =
+    Table::new("upload_objects", &["upload_id"], &["upload_id", "objects"]);
+
+pub(super) static MULTIPART: Table =
+    Table::new("multipart", &["upload_id", "sha256"], &["upload_id", "sha256", "s3_id"]);
+
+pub(super) static BACKING: Table = Table::new(
+    "backing",
+    &["id"],
+    &["id", "sha256", "size", "upload_id", "proof", "state", "writable_until_ms", "not_before_ms"],
+);
+
+pub(super) static REPO_OBJECT: Table = Table::new(
+    "repo_object",
+    &["repo_id", "sha256"],
+    &["repo_id", "sha256", "state", "backing_id", "size", "linked_ms", "account_id"],
+);
+
+pub(super) static LFS_LOCK: Table = Table::new(
+    "lfs_lock",
+    &["repo_id", "id"],
+    &["repo_id", "id", "path", "account_id", "ref_name", "locked_ms"],
+);
+
+pub(super) static QUOTA: Table = Table::new("quota", &["folded"], &["folded", "bytes_max"]);
+
+pub(super) static TOTAL: Table = Table::new("total", &["name"], &["name", "value"]);
+
+pub(super) static TABLES: [&Table; 18] = [
+    &SEQUENCE,
+    &ACCOUNT,
+    &TOKEN,
+    &REPO,
+    &REDIRECT,
+    &REF,
+    &REF_LOG,
+    &PACK,
+    &SETTING,
+    &REPO_LFS,
+    &UPLOAD,
+    &UPLOAD_OBJECTS,
+    &MULTIPART,
+    &BACKING,
+    &REPO_OBJECT,
+    &LFS_LOCK,
+    &QUOTA,
+    &TOTAL,
+];
 
 /// A table whose rows carry a checksum.
 pub(super) struct Table {
@@ -381,7 +433,7 @@ mod tests {
         let (_directory, conn) = rows();
         assert_eq!(SEQUENCE.check(&conn).unwrap(), Vec::<String>::new());
         let sequences: i64 = conn.query_row("SELECT count(*) FROM sequence", [], |row| row.get(0)).unwrap();
-        assert_eq!(sequences, 3);
+        assert_eq!(sequences, 4);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use crate::{
-    BlobState, Oid, PackId, PackKind, RepoId, RepoKind, RepoState, TokenId, TokenRole, UserId, Visibility,
+    BackingId, BlobState, LinkState, LockId, Oid, PackId, PackKind, Proof, RepoId, RepoKind, RepoState,
+    Sha256, TokenId, TokenRole, UploadId, UserId, Visibility,
 };
 
 macro_rules! ids {
@@ -22,7 +23,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(UserId, TokenId, RepoId);
+ids!(UserId, TokenId, RepoId, BackingId);
 
 macro_rules! codes {
     ($($name:ident { $($variant:ident = $code:literal),* })*) => {$(
@@ -50,6 +51,8 @@ codes! {
     TokenRole { Read = 0, Write = 1 }
     PackKind { Api = 0, Receive = 1, Compact = 2, Gc = 3 }
     BlobState { Staged = 0, Live = 1, Condemned = 2, Deleted = 3 }
+    Proof { Claimed = 0, Possessed = 1, Verified = 2 }
+    LinkState { Live = 0, Removed = 1, Corrupt = 2 }
 }
 
 impl ToSql for Oid {
@@ -64,14 +67,32 @@ impl FromSql for Oid {
     }
 }
 
-impl ToSql for PackId {
+impl ToSql for Sha256 {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::from(self.0.to_bytes().to_vec()))
+        Ok(ToSqlOutput::from(&self.0[..]))
     }
 }
 
-impl FromSql for PackId {
+impl FromSql for Sha256 {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        <[u8; 16]>::column_result(value).map(|bytes| PackId(ulid::Ulid::from_bytes(bytes)))
+        Sha256::from_slice(value.as_blob()?).map_err(FromSqlError::other)
     }
 }
+
+macro_rules! ulids {
+    ($($name:ident),*) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(ToSqlOutput::from(self.0.to_bytes().to_vec()))
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                <[u8; 16]>::column_result(value).map(|bytes| $name(ulid::Ulid::from_bytes(bytes)))
+            }
+        }
+    )*};
+}
+
+ulids!(PackId, UploadId, LockId);

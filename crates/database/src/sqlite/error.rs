@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-use crate::Conflict;
+use crate::{Conflict, Lock};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -53,6 +53,34 @@ pub enum CreateError {
 }
 
 #[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error("the repository is gone")]
+    RepoGone,
+    /// It is closed, or was never announced for this object; or what it brought is no link of the repo any more. The key
+    /// must be left alone: it may be condemned, or serve another repo.
+    #[error("the upload is closed")]
+    UploadGone,
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("the file is locked")]
+    Exists(Box<Lock>),
+    #[error("the lock is somebody else's")]
+    NotOwner(Box<Lock>),
+    #[error("there is no such lock")]
+    NotFound,
+    #[error("the repository is gone")]
+    RepoGone,
+    #[error("the repository has reached its limit of {max} locks")]
+    TooMany { max: u64 },
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+#[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -96,17 +124,17 @@ impl DbError {
     }
 }
 
-impl From<rusqlite::Error> for CreateError {
-    fn from(error: rusqlite::Error) -> CreateError {
-        CreateError::Db(error.into())
-    }
+macro_rules! from_sqlite {
+    ($($name:ident),*) => {$(
+        impl From<rusqlite::Error> for $name {
+            fn from(error: rusqlite::Error) -> $name {
+                $name::Db(error.into())
+            }
+        }
+    )*};
 }
 
-impl From<rusqlite::Error> for ApplyError {
-    fn from(error: rusqlite::Error) -> ApplyError {
-        ApplyError::Db(error.into())
-    }
-}
+from_sqlite!(CreateError, ApplyError, PublishError, LockError);
 
 /// What a write may fail with: the writer must be able to put its own failures in, and to see them.
 pub(super) trait WriteError: From<DbError> + Send + 'static {
@@ -119,20 +147,17 @@ impl WriteError for DbError {
     }
 }
 
-impl WriteError for CreateError {
-    fn database(&self) -> Option<&DbError> {
-        match self {
-            CreateError::Db(error) => Some(error),
-            _ => None,
+macro_rules! write_errors {
+    ($($name:ident),*) => {$(
+        impl WriteError for $name {
+            fn database(&self) -> Option<&DbError> {
+                match self {
+                    $name::Db(error) => Some(error),
+                    _ => None,
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl WriteError for ApplyError {
-    fn database(&self) -> Option<&DbError> {
-        match self {
-            ApplyError::Db(error) => Some(error),
-            ApplyError::Conflict(_) => None,
-        }
-    }
-}
+write_errors!(CreateError, ApplyError, PublishError, LockError);

@@ -10,7 +10,9 @@ mod checksum;
 mod codec;
 mod copy;
 mod error;
+mod locks;
 mod maintenance;
+mod objects;
 mod packs;
 mod readers;
 mod repos;
@@ -24,7 +26,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-pub use error::{ApplyError, CreateError, DbError, OpenError};
+pub use error::{ApplyError, CreateError, DbError, LockError, OpenError, PublishError};
 pub use repos::{Found, NewRepo};
 
 use crate::Clock;
@@ -57,6 +59,11 @@ pub struct Stats {
     pub packs: u64,
     /// Of the packs' blobs.
     pub bytes: u64,
+    /// Large objects, each once however many repos link it.
+    pub objects: u64,
+    pub objects_bytes: u64,
+    /// Batches that may still bring something.
+    pub uploads_open: u64,
 }
 
 impl Database {
@@ -86,11 +93,14 @@ impl Database {
         self.0.writer.stop().await;
     }
 
-    /// One scan of the repos: milliseconds per ten thousand of them.
+    /// One scan of the repos and one of the uploads: milliseconds per ten thousand of them.
     pub fn stats(&self) -> Result<Stats, DbError> {
         self.read(|conn| {
             let sql = "SELECT (SELECT count(*) FROM account), count(*), coalesce(sum(refs_count), 0),
-                              coalesce(sum(packs_count), 0), coalesce(sum(packs_bytes), 0)
+                              coalesce(sum(packs_count), 0), coalesce(sum(packs_bytes), 0),
+                              (SELECT value FROM total WHERE name = 'objects'),
+                              (SELECT value FROM total WHERE name = 'objects_bytes'),
+                              (SELECT count(*) FROM upload WHERE closed = 0)
                        FROM repo WHERE state = 0";
             let stats = conn.prepare_cached(sql)?.query_row([], |row| {
                 Ok(Stats {
@@ -99,6 +109,9 @@ impl Database {
                     refs: row.get(2)?,
                     packs: row.get(3)?,
                     bytes: row.get(4)?,
+                    objects: row.get(5)?,
+                    objects_bytes: row.get(6)?,
+                    uploads_open: row.get(7)?,
                 })
             })?;
             Ok(stats)

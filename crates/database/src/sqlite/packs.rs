@@ -8,14 +8,17 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::checksum::{PACK, Record};
+use super::objects::links;
 use super::{Database, DbError, all};
-use crate::{BlobState, PackId, RepoId};
+use crate::{BlobState, PackId, RepoId, Sha256};
 
 /// Inline packs that one sweep drops at most: each frees up to 17 pages.
 const INLINE_DROPPED_MAX: u32 = 1_000;
 /// Deleted repos that one sweep forgets at most, and the refs and log lines it deletes of each.
 const REPOS_FORGOTTEN_MAX: u32 = 16;
 const REF_ROWS_FORGOTTEN_MAX: u32 = 20_000;
+/// And its links to large objects: each costs several lookups.
+const LINKS_FORGOTTEN_MAX: u32 = 2_000;
 
 impl Database {
     /// Committed before a byte is written at the key.
@@ -62,7 +65,7 @@ impl Database {
                            SELECT id FROM pack
                            WHERE state = 2 AND not_before_ms <= ?1 AND inline IS NOT NULL LIMIT ?2)";
             conn.prepare_cached(sql)?.execute(params![now_ms, INLINE_DROPPED_MAX])?;
-            forget_repos(conn)?;
+            forget_repos(conn, now_ms)?;
             let sql = "SELECT id FROM pack WHERE state = 2 AND not_before_ms <= ?1 AND inline IS NULL
                        ORDER BY not_before_ms LIMIT ?2";
             all(conn, sql, params![now_ms, limit], |row| row.get(0))
@@ -72,13 +75,13 @@ impl Database {
 
     /// After the bytes are gone. Only condemned packs can be named; others are left alone.
     pub async fn packs_deleted(&self, ids: Vec<PackId>) -> Result<(), DbError> {
-        self.write(move |conn, _| {
+        self.write(move |conn, now_ms| {
             let mut delete =
                 conn.prepare_cached("DELETE FROM pack WHERE state = 2 AND id = ?1 AND state <> 1")?;
             for id in ids {
                 delete.execute([id])?;
             }
-            forget_repos(conn)
+            forget_repos(conn, now_ms)
         })
         .await
     }
@@ -110,9 +113,10 @@ pub(super) fn condemn(pack: &mut Record, not_before_ms: i64) -> rusqlite::Result
 }
 
 /// Deletes what is left of deleted repos once their packs are gone; a large one takes several calls.
-fn forget_repos(conn: &Connection) -> Result<(), DbError> {
+fn forget_repos(conn: &Connection, now_ms: i64) -> Result<(), DbError> {
     let sql = "SELECT id FROM repo WHERE state = 1
-               AND NOT EXISTS (SELECT 1 FROM pack WHERE repo_id = repo.id) LIMIT ?1";
+               AND NOT EXISTS (SELECT 1 FROM pack WHERE repo_id = repo.id)
+               AND NOT EXISTS (SELECT 1 FROM upload WHERE repo_id = repo.id) LIMIT ?1";
     let repos: Vec<RepoId> = all(conn, sql, [REPOS_FORGOTTEN_MAX], |row| row.get(0))?;
     for id in repos {
         let sql = "DELETE FROM ref WHERE repo_id = ?1 AND name IN (
@@ -122,9 +126,21 @@ fn forget_repos(conn: &Connection) -> Result<(), DbError> {
                        SELECT generation, position FROM ref_log WHERE repo_id = ?1
                        ORDER BY generation, position LIMIT ?2)";
         let lines = conn.prepare_cached(sql)?.execute(params![id, REF_ROWS_FORGOTTEN_MAX])?;
-        if refs.max(lines) < REF_ROWS_FORGOTTEN_MAX as usize {
+        let links_are_gone = forget_links(conn, id, now_ms)?;
+        if refs.max(lines) < REF_ROWS_FORGOTTEN_MAX as usize && links_are_gone {
+            conn.prepare_cached("DELETE FROM repo_lfs WHERE repo_id = ?1")?.execute([id])?;
             conn.prepare_cached("DELETE FROM repo WHERE id = ?1")?.execute([id])?;
         }
     }
     Ok(())
+}
+
+/// The objects that only a deleted repo had have waited as long as its packs. False if there are more links.
+fn forget_links(conn: &Connection, repo: RepoId, now_ms: i64) -> Result<bool, DbError> {
+    let sql = "SELECT sha256 FROM repo_object WHERE repo_id = ?1 ORDER BY sha256 LIMIT ?2";
+    let linked: Vec<Sha256> = all(conn, sql, params![repo, LINKS_FORGOTTEN_MAX], |row| row.get(0))?;
+    for sha256 in &linked {
+        links::drop_link(conn, repo, sha256, now_ms)?;
+    }
+    Ok(linked.len() < LINKS_FORGOTTEN_MAX as usize)
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::checksum::{PACK, REDIRECT, REPO, Record};
+use super::checksum::{PACK, REDIRECT, REPO, REPO_LFS, Record};
 use super::{CreateError, Database, DbError, all, next_id, packs, users};
 use crate::{Repo, RepoId, RepoKind, RepoPath, RepoState, Visibility};
 
@@ -15,6 +15,7 @@ pub struct NewRepo {
     pub visibility: Visibility,
     pub mirror: bool,
     pub blob_bytes_max: Option<u64>,
+    pub lfs_incomplete: bool,
 }
 
 /// How a path was found: live under that name (any case), or moved away.
@@ -41,9 +42,13 @@ impl Database {
                 acl_version: 0,
                 mirror: new.mirror,
                 blob_bytes_max: new.blob_bytes_max,
+                lfs_incomplete: new.lfs_incomplete,
                 created_ms: now_ms,
             };
             insert(conn, &repo)?;
+            if repo.lfs_incomplete {
+                REPO_LFS.insert(conn, &[&repo.id, &true, &0, &0])?;
+            }
             Ok(repo)
         })
         .await
@@ -163,8 +168,8 @@ impl Database {
     }
 
     /// The name is free at once, redirects to it too; packs leave the list and are condemned until
-    /// `blobs_until_ms`. False if there is no such live repo. Its row, refs and log stay until the packs are
-    /// deleted.
+    /// `blobs_until_ms`. False if there is no such live repo. Its row, refs, log and links to large objects stay
+    /// until the packs are deleted and its uploads have expired, for as long may somebody write under their keys.
     pub async fn delete_repo(&self, id: RepoId, blobs_until_ms: i64) -> Result<bool, DbError> {
         self.write(move |conn, _| {
             let deleted = REPO.change(conn, "id = ?1 AND state = 0", [id], |row| {
@@ -181,6 +186,7 @@ impl Database {
             let live = "repo_id = ?1 AND state = 1";
             PACK.change(conn, live, [id], |row| packs::condemn(row, blobs_until_ms))?;
             conn.prepare_cached("DELETE FROM redirect WHERE repo_id = ?1")?.execute([id])?;
+            conn.prepare_cached("DELETE FROM lfs_lock WHERE repo_id = ?1")?.execute([id])?;
             Ok(true)
         })
         .await
@@ -270,8 +276,8 @@ fn insert(conn: &Connection, repo: &Repo) -> Result<(), CreateError> {
 macro_rules! repo_sql {
     () => {
         "SELECT r.id, r.kind, r.namespace, r.name, r.visibility, r.state, r.head_ref, r.generation, r.gc_epoch,
-                r.acl_version, r.mirror, r.blob_bytes_max, r.created_ms
-         FROM repo r "
+                r.acl_version, r.mirror, r.blob_bytes_max, r.created_ms, coalesce(lfs.incomplete, 0)
+         FROM repo r LEFT JOIN repo_lfs lfs ON lfs.repo_id = r.id "
     };
 }
 use repo_sql;
@@ -289,5 +295,6 @@ fn repo(row: &Row<'_>) -> rusqlite::Result<Repo> {
         mirror: row.get(10)?,
         blob_bytes_max: row.get(11)?,
         created_ms: row.get(12)?,
+        lfs_incomplete: row.get(13)?,
     })
 }

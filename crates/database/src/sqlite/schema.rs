@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::OpenError;
 
 /// One script per schema version, each run once, in order, never edited after a release.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// The schema this build reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -80,4 +80,58 @@ fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
         transaction.pragma_update(None, "user_version", version as i64 + 1)?;
     }
     Ok(transaction.commit()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::super::Database;
+    use super::super::checksum::{ACCOUNT, REPO};
+    use super::MIGRATIONS;
+    use crate::{Clock, RepoId};
+
+    #[tokio::test]
+    async fn rows_of_the_first_schema_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("granary.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(MIGRATIONS[0]).unwrap();
+        conn.pragma_update(None, "user_version", 1).unwrap();
+        ACCOUNT.insert(&conn, &[&1, &"Acme", &"acme", &true, &false, &7]).unwrap();
+        let (head, none) = ("refs/heads/main", None::<i64>);
+        let row: [&dyn rusqlite::ToSql; 20] = [
+            &1,
+            &0,
+            &"Acme",
+            &"model",
+            &"acme/model",
+            &1,
+            &0,
+            &head,
+            &0,
+            &0,
+            &3,
+            &false,
+            &none,
+            &7,
+            &0,
+            &0,
+            &0,
+            &none,
+            &0,
+            &false,
+        ];
+        REPO.insert(&conn, &row).unwrap();
+        drop(conn);
+
+        let db = Database::open(&path, Clock::default()).unwrap();
+        let repo = db.repo(RepoId(1)).unwrap().unwrap();
+        assert_eq!((repo.path.to_string().as_str(), repo.acl_version), ("Acme/model", 3));
+        assert!(!repo.lfs_incomplete);
+        let findings = db.check().unwrap();
+        // The hand-made rows took their ids without the sequences.
+        assert!(findings.iter().all(|finding| finding.contains("would be given twice")), "{findings:?}");
+        db.create_lock(repo.id, "a".to_owned(), None, crate::UserId(1), 1).await.unwrap();
+    }
 }

@@ -1,8 +1,11 @@
 //! Many writers at once.
 
-use database::{Change, Oid, PackId, RefOutcome};
+use database::{
+    Change, NewUpload, Oid, PackId, Proof, Publish, PublishError, Published, RefOutcome, RepoId, Sha256,
+    UploadId,
+};
 
-use crate::support::{change, create, hub, new_repo, oid, pack, update};
+use crate::support::{Hub, change, create, hub, new_repo, oid, pack, update};
 
 /// All see the same old value; exactly one moves the ref, each round, and nothing of the others is kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -119,4 +122,97 @@ async fn a_write_outlives_its_caller() {
     // In order: when the next is done, so is the one before.
     hub.db.set_setting("c", "d").await.unwrap();
     assert_eq!(hub.db.setting("a").unwrap().as_deref(), Some("b"));
+}
+
+/// Many repos bring the same object at once: one backing, a link each, and every other copy is told to be litter.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_of_32_copies_is_kept() {
+    let hub = hub().await;
+    let mut publishing = vec![];
+    for n in 0..32 {
+        let repo = hub.db.create_repo(new_repo(&format!("acme/m{n}"))).await.unwrap().id;
+        publishing.push(arriving(&hub, repo).await);
+    }
+    let repos: Vec<_> = publishing.iter().map(|publish| publish.repo).collect();
+    let told = all_at_once(&hub, publishing).await;
+    let linked = told.iter().filter(|told| matches!(told, Ok(Published::Linked(_)))).count();
+    let duplicates = told.iter().filter(|told| matches!(told, Ok(Published::Duplicate))).count();
+    assert_eq!((linked, duplicates), (1, 31));
+    let backing = |repo| hub.db.link(repo, &Sha256([1; 32])).unwrap().unwrap().backing.unwrap().id;
+    assert!(repos.iter().all(|repo| backing(*repo) == backing(repos[0])));
+    assert_eq!(hub.db.stats().unwrap().objects, 1);
+    hub.assert_sound();
+}
+
+/// Whichever comes first, no link is left that the deletion did not see, and no bytes that no row knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_repo_is_deleted_while_objects_arrive() {
+    let hub = hub().await;
+    for n in 0..20 {
+        let repo = hub.db.create_repo(new_repo(&format!("acme/m{n}"))).await.unwrap().id;
+        let publish = arriving(&hub, repo).await;
+        let (db, deleting) = (hub.db.clone(), hub.db.clone());
+        let published = tokio::spawn(async move { db.publish_object(publish).await });
+        assert!(deleting.delete_repo(repo, 0).await.unwrap());
+        let published = published.await.unwrap();
+        assert!(matches!(published, Ok(_) | Err(PublishError::RepoGone)), "{published:?}");
+        hub.assert_sound();
+        // What was published is condemned with the repo; what was not, is known by its upload.
+        hub.db.packs_due(0, 1).await.unwrap();
+        hub.clock.advance_ms(1001);
+        let mut known = hub.db.backings_due(10).await.unwrap().len();
+        hub.db
+            .backings_deleted(hub.db.backings_due(10).await.unwrap().iter().map(|due| due.0).collect())
+            .await
+            .unwrap();
+        for upload in hub.db.uploads_expired(10).await.unwrap() {
+            known += upload.objects.len();
+            hub.db.upload_swept(upload.id).await.unwrap();
+        }
+        assert_eq!(known, 1);
+        hub.db.packs_due(0, 1).await.unwrap();
+        assert_eq!(hub.db.repo(repo).unwrap(), None);
+        hub.assert_sound();
+    }
+}
+
+/// Of a sweep and a publication, one wins: a key is either linked or the sweep's, never both, never neither.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_upload_expires_while_its_object_arrives() {
+    let hub = hub().await;
+    for _ in 0..20 {
+        let publish = arriving(&hub, hub.repo.id).await;
+        hub.clock.advance_ms(1001);
+        let db = hub.db.clone();
+        let published = tokio::spawn(async move { db.publish_object(publish).await });
+        let expired = hub.db.uploads_expired(10).await.unwrap();
+        match published.await.unwrap() {
+            Ok(Published::Linked(_)) => assert!(expired.is_empty()),
+            Err(PublishError::UploadGone) => assert_eq!(expired[0].objects.len(), 1),
+            other => panic!("{other:?}"),
+        }
+        for upload in expired {
+            hub.db.upload_swept(upload.id).await.unwrap();
+        }
+        hub.db.remove_link(hub.repo.id, publish.sha256).await.unwrap();
+        hub.assert_sound();
+    }
+}
+
+/// All bytes of one object are there, under a key of its own.
+async fn arriving(hub: &Hub, repo: RepoId) -> Publish {
+    let (id, sha256) = (UploadId::new(), Sha256([1; 32]));
+    let expires_ms = hub.clock.now_ms() + 1000;
+    let new = NewUpload { id, repo, by: None, objects: vec![(sha256, 1)], expires_ms, quota: None };
+    hub.db.begin_upload(new).await.unwrap();
+    Publish { upload: id, repo, sha256, size: 1, proof: Proof::Verified, by: None }
+}
+
+async fn all_at_once(hub: &Hub, publishing: Vec<Publish>) -> Vec<Result<Published, PublishError>> {
+    let mut tasks = tokio::task::JoinSet::new();
+    for publish in publishing {
+        let db = hub.db.clone();
+        tasks.spawn(async move { db.publish_object(publish).await });
+    }
+    tasks.join_all().await
 }

@@ -5,8 +5,12 @@
 mod apply;
 mod concurrency;
 mod lasting;
+mod locks;
 mod maintenance;
+mod migration;
+mod objects;
 mod packs;
+mod quota;
 mod refs;
 mod repos;
 mod sqlite;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use database::{Change, Clock, Database, OpenError, PackId};
+use database::{Change, Clock, Database, NewUpload, OpenError, PackId, Proof, Publish, Sha256, UploadId};
 use rusqlite::Connection;
 
 use crate::support::{Hub, change, create, hub, new_repo, oid, open, pack, update};
@@ -100,6 +100,74 @@ async fn a_small_push_writes_few_pages() {
     let pages = (hub.wal_frames() - before) as f64 / f64::from(pushes);
     println!("{pages:.2} pages per push");
     assert!(pages < 10.0, "{pages} pages per push");
+}
+
+/// Each index and table that an object's arrival touches is one leaf; the leaves of those by hash are split now and then.
+#[tokio::test]
+async fn an_object_s_arrival_writes_few_pages() {
+    let hub = hub().await;
+    let objects: Vec<(Sha256, u64)> = (0..100u8).map(|n| (Sha256([n; 32]), 1)).collect();
+    let id = UploadId::new();
+    let new = NewUpload {
+        id,
+        repo: hub.repo.id,
+        by: None,
+        objects: objects.clone(),
+        expires_ms: i64::MAX,
+        quota: None,
+    };
+    let before = hub.wal_frames();
+    hub.db.begin_upload(new).await.unwrap();
+    let begun = hub.wal_frames() - before;
+    let before = hub.wal_frames();
+    // Not so many that the log is begun anew.
+    for (sha256, size) in objects.into_iter().take(50) {
+        let publish =
+            Publish { upload: id, repo: hub.repo.id, sha256, size, proof: Proof::Verified, by: None };
+        hub.db.publish_object(publish).await.unwrap();
+    }
+    let pages = (hub.wal_frames() - before) as f64 / 50.0;
+    println!("{begun} pages for a batch of 100, {pages:.2} per object");
+    assert!(begun <= 10 && pages < 14.0, "{begun} pages for a batch of 100, {pages:.2} per object");
+}
+
+/// Nothing is read of a large batch but what is asked for, by key.
+#[tokio::test]
+async fn links_are_found_by_key() {
+    let hub = hub().await;
+    let conn = Connection::open(hub.file()).unwrap();
+    let plan = |sql: &str| -> Vec<String> {
+        let mut statement = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        // Whatever the parameters are, the plan is the same.
+        let nulls = vec![None::<i64>; statement.parameter_count()];
+        let rows = statement.query_map(rusqlite::params_from_iter(nulls), |row| row.get(3)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    let cases = [
+        (
+            "SELECT 1 FROM repo_object WHERE repo_id = ?1 AND sha256 = ?2",
+            "USING PRIMARY KEY (repo_id=? AND sha256=?)",
+        ),
+        (
+            "SELECT id FROM backing WHERE sha256 = ?1 AND size = ?2 AND state = 1 AND proof = 2",
+            "backing_verified",
+        ),
+        (
+            "SELECT id FROM backing WHERE sha256 = ?1 AND upload_id = ?2",
+            "backing_by_key (sha256=? AND upload_id=?)",
+        ),
+        ("SELECT 1 FROM repo_object WHERE backing_id = ?1", "repo_object_by_backing"),
+        (
+            "SELECT id FROM backing WHERE state = 2 AND not_before_ms <= ?1 ORDER BY not_before_ms",
+            "backing_condemned",
+        ),
+        ("SELECT id FROM backing WHERE state = 1 AND proof = 0 AND id > ?1 ORDER BY id", "backing_claimed"),
+        ("SELECT 1 FROM upload WHERE expires_ms <= ?1", "upload_by_expiry"),
+    ];
+    for (sql, index) in cases {
+        let plan = plan(sql);
+        assert!(plan.len() == 1 && plan[0].contains(index), "{sql}: {plan:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -76,7 +76,13 @@ pub fn path(path: &str) -> RepoPath {
 }
 
 pub fn new_repo(name: &str) -> NewRepo {
-    NewRepo { path: path(name), visibility: Visibility::Private, mirror: false, blob_bytes_max: None }
+    NewRepo {
+        path: path(name),
+        visibility: Visibility::Private,
+        mirror: false,
+        blob_bytes_max: None,
+        lfs_incomplete: false,
+    }
 }
 
 pub fn oid(n: u8) -> Oid {
@@ -96,6 +102,9 @@ pub fn change(repo: RepoId, refs: Vec<RefEdit>) -> Change {
         superseded_until_ms: 0,
         generation: None,
         head_ref: None,
+        links_required: Vec::new(),
+        links_dropped: Vec::new(),
+        locks_version: None,
         collects: false,
         actor: None,
         message: "push".to_owned(),

@@ -17,6 +17,7 @@ pub struct Source {
     pub(super) objects: gix::odb::Handle,
     refs: Vec<RefRow>,
     head: Option<String>,
+    large_objects: PathBuf,
     pub(super) object_bytes_max: u64,
 }
 
@@ -73,7 +74,8 @@ impl Source {
         let targets = ref_targets(&repo).map_err(refs_error)?;
         let head = repo.head().map_err(refs_error)?;
         let head = head.referent_name().map(|name| utf8(name.as_bstr())).transpose()?;
-        let mut source = Source { objects, refs: Vec::new(), head, object_bytes_max };
+        let large_objects = repo.common_dir().join("lfs/objects");
+        let mut source = Source { objects, refs: Vec::new(), head, large_objects, object_bytes_max };
         for (name, oid) in resolve(&targets) {
             let name = utf8(name.as_bstr())?;
             let peeled = source.peel(oid, &name)?;
@@ -91,6 +93,11 @@ impl Source {
     /// The full name of the branch `HEAD` points at, which may be unborn; `None` if it is detached.
     pub fn head(&self) -> Option<&str> {
         self.head.as_deref()
+    }
+
+    /// Where git-lfs keeps the large objects of this repository, as `aa/bb/<oid>`; there may be nothing.
+    pub fn large_objects(&self) -> &Path {
+        &self.large_objects
     }
 
     /// Reads an object into `buffer`.

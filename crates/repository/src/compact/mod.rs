@@ -24,6 +24,7 @@ use storage::TempFile;
 pub use plan::{Plan, Policy, Trigger, plan};
 
 use crate::pack::{Blob, PackError};
+use crate::pointer::Pointer;
 use crate::walk::{self, WalkError};
 use crate::{ReadError, Snapshot};
 use items::{Chosen, Items};
@@ -78,7 +79,7 @@ pub struct NewPack {
 }
 
 /// What takes the place of what.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Compacted {
     /// None if nothing is kept. The closure, if there is one, comes first.
     pub packs: Vec<NewPack>,
@@ -165,9 +166,13 @@ pub fn closure_pack(
     Ok(packs.pop())
 }
 
-/// What [`collect`] would drop.
-pub fn garbage(s: &Snapshot, roots: &[Oid]) -> Result<Garbage, CompactError> {
-    Ok(sort(s, roots)?.garbage)
+/// What [`collect`] would drop, and the LFS pointers that it would keep.
+pub fn garbage(s: &Snapshot, roots: &[Oid]) -> Result<(Garbage, Vec<Pointer>), CompactError> {
+    let Sorted { closure, kept, garbage } = sort(s, roots)?;
+    let keeps = |chosen: &[Chosen], oid: &Oid| chosen.binary_search_by_key(oid, |chosen| chosen.oid).is_ok();
+    let listed = s.packs().iter().flat_map(|pack| pack.pointers());
+    let pointers = listed.filter(|pointer| keeps(&closure, &pointer.blob) || keeps(&kept, &pointer.blob));
+    Ok((garbage, pointers.collect()))
 }
 
 struct Sorted {

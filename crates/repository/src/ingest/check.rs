@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use database::Oid;
 
-use super::{IngestError, Limits, name};
+use super::{IngestError, Limits};
 use crate::fsck::{self, Defect, Problem};
 use crate::object;
 use crate::pack::section::Row;
 use crate::pointer::{self, Pointer};
 use crate::snapshot::Snapshot;
-use crate::{Kind, Pack};
+use crate::{Kind, Pack, walk};
 
 /// What has been seen so far.
 pub(super) struct Check<'a> {
@@ -117,7 +117,7 @@ impl<'a> Check<'a> {
     pub(super) fn blobs(&mut self, pack: &Pack, overlay: &Snapshot) -> Result<(), IngestError> {
         self.oversized.retain(|(oid, _)| !self.base.contains(oid));
         if let Some(&(oid, size)) = self.oversized.first() {
-            let path = name::path_of(pack, overlay, &oid);
+            let path = walk::paths_in_pack(pack, overlay, &[oid]).remove(&oid);
             let (max, others) = (self.blob_bytes_max, self.oversized.len() - 1);
             return Err(IngestError::BlobTooLarge { oid, path, size, max, others });
         }

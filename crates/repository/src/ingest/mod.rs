@@ -15,11 +15,11 @@
 //! a ref.
 
 mod check;
-mod name;
 mod resolve;
 mod scan;
 mod write;
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ use crate::fsck::Defect;
 use crate::object::ObjectError;
 use crate::pack::Blob;
 use crate::pack::{EntryError, PackError};
+use crate::pointer::Pointer;
 use crate::snapshot::{ReadError, Snapshot};
 use crate::{Kind, Pack};
 use check::Check;
@@ -93,6 +94,9 @@ pub struct Ingested {
     /// Objects and edges that the new pack relies on, all found in the snapshot with these kinds. If the repository's
     /// `gc_epoch` moved since, they have to be found again in its packs. Sorted.
     pub external_edges: Vec<(Oid, Kind)>,
+    /// The LFS pointers that were received, sorted by blob. Those among the bases of a thin pack are not: they were here
+    /// before, and what they need is a matter of when they came.
+    pub pointers: Vec<Pointer>,
     pack: Arc<Pack>,
 }
 
@@ -203,14 +207,18 @@ pub fn ingest(
     external_edges.sort_unstable();
     external_edges.dedup();
 
+    let mut pointers = check.pointers.clone();
+    pointers.sort_unstable();
+    if !pointers.is_empty() {
+        let thin: HashSet<Oid> = resolved.thin.iter().map(|row| row.oid).collect();
+        pointers.retain(|pointer| !thin.contains(&pointer.blob));
+    }
+
     let blob = write::write(&pack, resolved, &mut check.pointers, base, out)?;
-    let bytes = match &blob {
-        Blob::Inline(bytes) => bytes.clone(),
-        Blob::File(file) => storage::map_file(file.as_file())?,
-    };
+    let bytes = blob.bytes()?;
     let generation = base.generation() + 1;
     let pack = Arc::new(Pack::from_blob(PackId::new(), PackKind::Receive, false, generation, bytes)?);
-    let ingested = Ingested { blob, external_edges, pack };
+    let ingested = Ingested { blob, external_edges, pointers, pack };
     check.blobs(&ingested.pack, &ingested.overlay(base))?;
     Ok(ingested)
 }

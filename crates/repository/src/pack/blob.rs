@@ -19,6 +19,16 @@ pub enum Blob {
     File(TempFile),
 }
 
+impl Blob {
+    /// The bytes; a file is mapped.
+    pub fn bytes(&self) -> io::Result<Bytes> {
+        match self {
+            Blob::Inline(bytes) => Ok(bytes.clone()),
+            Blob::File(file) => storage::map_file(file.as_file()),
+        }
+    }
+}
+
 impl fmt::Debug for Blob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

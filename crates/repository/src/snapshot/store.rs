@@ -205,7 +205,13 @@ mod tests {
         let disk = Disk::open(&directory.path().join("blobs")).unwrap();
         database.create_user("acme".parse().unwrap(), false).await.unwrap();
         let path = "acme/model".parse().unwrap();
-        let new = NewRepo { path, visibility: Visibility::Public, mirror: false, blob_bytes_max: None };
+        let new = NewRepo {
+            path,
+            visibility: Visibility::Public,
+            mirror: false,
+            blob_bytes_max: None,
+            lfs_incomplete: false,
+        };
         let repo = database.create_repo(new).await.unwrap();
         let fresh = database.snapshot(repo.id).unwrap().unwrap();
         let swept = PackRow {

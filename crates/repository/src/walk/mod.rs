@@ -1,4 +1,5 @@
-//! What can be reached from what: the read path's selections, shallow boundaries, ancestry, and full closures.
+//! What can be reached from what: the read path's selections, shallow boundaries, ancestry, and full closures; what
+//! differs between two trees, and under which names blobs stand.
 //!
 //! Everything walks one [`Snapshot`](crate::Snapshot). Objects are numbered densely by where they lie ([`marks`]), so
 //! that "seen" is a bit and not a hash entry; trees are walked as differences to trees that were walked before
@@ -7,19 +8,25 @@
 //!
 //! Start at [`select`].
 
+mod base;
+mod changed;
 mod closure;
 mod commits;
 mod compare;
 mod filter;
 mod marks;
+mod names;
 mod select;
 mod shallow;
 mod trees;
 
+pub use base::merge_base;
+pub use changed::changed_paths;
 pub use closure::closure;
 pub use commits::{is_ancestor, reaches};
 pub use filter::Filter;
 pub(crate) use marks::{Marks, Numbering, Ranks};
+pub use names::{paths_at_tips, paths_in_pack};
 pub use select::{Query, Selection, select};
 pub use shallow::{Depth, INFINITE_DEPTH, Shallow, deepen};
 

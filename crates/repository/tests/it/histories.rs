@@ -171,6 +171,7 @@ pub fn repo(generation: i64) -> Repo {
         acl_version: 0,
         mirror: false,
         blob_bytes_max: None,
+        lfs_incomplete: false,
         created_ms: 0,
     }
 }

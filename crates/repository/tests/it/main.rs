@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "real git is the oracle, and only tests run it")]
 
 mod bare;
+mod changed;
 mod compact;
 mod corpus;
 mod delta;
@@ -12,6 +13,7 @@ mod histories;
 mod hostile_packs;
 mod ingest;
 mod pack;
+mod pointer;
 mod snapshot;
 mod support;
 mod walk;

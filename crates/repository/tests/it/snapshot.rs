@@ -157,7 +157,13 @@ impl World {
         let disk = Disk::open(&directory.path().join("blobs")).unwrap();
         database.create_user("acme".parse().unwrap(), false).await.unwrap();
         let path = "acme/model".parse().unwrap();
-        let new = NewRepo { path, visibility: Visibility::Public, mirror: false, blob_bytes_max: None };
+        let new = NewRepo {
+            path,
+            visibility: Visibility::Public,
+            mirror: false,
+            blob_bytes_max: None,
+            lfs_incomplete: false,
+        };
         let repo = database.create_repo(new).await.unwrap();
         (World { directory, database, disk }, repo)
     }
@@ -197,6 +203,9 @@ impl World {
             superseded_until_ms: 0,
             generation: None,
             head_ref: None,
+            links_required: Vec::new(),
+            links_dropped: Vec::new(),
+            locks_version: None,
             collects: false,
             actor: None,
             message: "push".to_owned(),

@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use database::fault;
+use database::{Clock, Database, fault};
 
+use crate::Node;
 use crate::commands::owner::{self, Owner};
 use crate::commands::{CommandError, print};
-use crate::config::Config;
+use crate::config::{Config, StorageUrl};
 use crate::datadir::{DataDir, DataDirError};
 use crate::doctor;
 use crate::operations::{Operation, Outcome};
+use crate::place;
 
 /// See [`crate::cli::Debug::Faults`].
 pub(super) fn faults() -> Result<bool, CommandError> {
@@ -21,16 +23,65 @@ pub(super) fn faults() -> Result<bool, CommandError> {
 /// See [`crate::cli::Command::Restore`].
 pub(super) fn restore(config: &Config, backup: &Path) -> Result<bool, CommandError> {
     let data_dir = DataDir::create(&config.storage.data_dir)?;
-    print(&owner::runtime()?.block_on(change::restore(backup, data_dir.path()))?)?;
+    // Nothing is written into a bucket: what the backup has of it goes where a copy can be made from.
+    let (large, large_dir) = match &config.storage.url {
+        Some(url @ StorageUrl::Directory(path)) => (Some(url), Some(path.as_path())),
+        Some(StorageUrl::Bucket { .. }) | None => (None, None),
+    };
+    let report = owner::runtime()?.block_on(async {
+        let report = change::restore(backup, data_dir.path(), large_dir).await?;
+        if report.large_in.is_none() {
+            let database = Database::open(&data_dir.database_path(), Clock::default())?;
+            place::remember_as(large, &database).await?;
+            database.close().await;
+        }
+        Ok::<_, CommandError>(report)
+    });
+    print(&report?)?;
     Ok(true)
 }
 
 /// See [`crate::cli::Command::Rebuild`].
 pub(super) fn rebuild(config: &Config) -> Result<bool, CommandError> {
     let data_dir = DataDir::create(&config.storage.data_dir)?;
-    let report = owner::runtime()?.block_on(change::rebuild(data_dir.path()))?;
+    let report = owner::runtime()?.block_on(async {
+        let store = place::elsewhere(config, &Clock::default()).await?;
+        let report = change::rebuild(data_dir.path(), store).await?;
+        let database = Database::open(&data_dir.database_path(), Clock::default())?;
+        place::remember(config, &database).await?;
+        database.close().await;
+        Ok::<_, CommandError>(report)
+    })?;
     print(&report)?;
     Ok(report.problems.is_empty())
+}
+
+/// See [`crate::cli::Lfs::Moved`]. A server would not start as long as this is not said.
+pub(super) fn moved(config: Config) -> Result<bool, CommandError> {
+    let data_dir = DataDir::existing(&config.storage.data_dir)?;
+    owner::runtime()?.block_on(async {
+        let node = Node::open_anywhere(config, data_dir).await?;
+        let moved = check_and_remember(&node).await;
+        node.close().await;
+        print(&moved?)?;
+        Ok(true)
+    })
+}
+
+async fn check_and_remember(node: &Node) -> Result<String, CommandError> {
+    let place = node.objects.store().describe();
+    let report = node
+        .objects
+        .check_objects(false, |finding| {
+            tracing::warn!(key = finding.key, problem = %finding.problem, "an object is not where it should be");
+        })
+        .await?;
+    let objects = report.objects;
+    if report.findings > 0 {
+        return Err(CommandError::NotMoved { missing: report.findings, objects, place });
+    }
+    place::remember(&node.config, &node.database).await?;
+    Ok(format!("{objects} objects are in {place}, which is where they are served from now on"))
 }
 
 /// See [`crate::cli::Command::Doctor`]. Goes on where other commands give up: that the data cannot be opened is a

@@ -43,8 +43,16 @@ pub(crate) enum CommandError {
     Call(#[from] CallError),
     #[error("{in_use}, and does not answer: {call}. Try again when it has started or ended")]
     NoAnswer { in_use: DataDirError, call: CallError },
+    #[error("{missing} of {objects} objects are not in {place}; copy them there first. Nothing was changed")]
+    NotMoved { missing: u64, objects: u64, place: String },
     #[error("no server is running here whose clock could be moved")]
     NoServer,
+    #[error(transparent)]
+    Place(#[from] crate::place::PlaceError),
+    #[error(transparent)]
+    Db(#[from] database::DbError),
+    #[error(transparent)]
+    Database(#[from] database::OpenError),
     #[error(transparent)]
     Restore(#[from] change::RestoreError),
     #[error(transparent)]
@@ -82,6 +90,7 @@ fn run(cli: Cli) -> Result<bool, CommandError> {
         Command::Debug(cli::Debug::Faults) => return local::faults(),
         Command::Restore { dir } => return quiet(&config).and_then(|()| local::restore(&config, &dir)),
         Command::Rebuild => return quiet(&config).and_then(|()| local::rebuild(&config)),
+        Command::Lfs(cli::Lfs::Moved) => return quiet(&config).and_then(|()| local::moved(config)),
         Command::Doctor => return quiet(&config).and_then(|()| local::doctor(config)),
         Command::Repo(cli::Repo::List) => return quiet(&config).and_then(|()| owner::list_repos(config)),
         other => operation(other)?,
@@ -110,6 +119,9 @@ fn operation(command: Command) -> Result<Operation, CommandError> {
         Command::User(user) => user_operation(user),
         Command::Token(token) => token_operation(token)?,
         Command::Repo(repo) => repo_operation(repo)?,
+        Command::Quota { namespace, set } => Operation::Quota { namespace, set },
+        Command::Lfs(cli::Lfs::Remove { repo, oid }) => Operation::LfsRemove { repo, oid },
+        Command::Lfs(cli::Lfs::RotateKeys) => Operation::LfsRotateKeys {},
         Command::Fsck { repo } => Operation::Fsck { repo: repo.map(|repo| repo.to_string()) },
         Command::Gc(cli::Gc { dry_run, repo, purge }) => {
             let is_purge = purge.is_some();
@@ -120,6 +132,7 @@ fn operation(command: Command) -> Result<Operation, CommandError> {
         Command::Debug(cli::Debug::Clock { by }) => Operation::AdvanceClock { by_ms: by },
         Command::Serve(_)
         | Command::Debug(cli::Debug::Faults)
+        | Command::Lfs(cli::Lfs::Moved)
         | Command::Restore { .. }
         | Command::Rebuild
         | Command::Doctor => {
@@ -157,6 +170,7 @@ fn repo_operation(command: cli::Repo) -> Result<Operation, CommandError> {
         public: new.visibility(),
         mirror: new.mirror,
         blob_bytes_max: new.blob_max.map(config::Size::bytes),
+        lfs_incomplete: new.lfs_incomplete,
     };
     Ok(match command {
         cli::Repo::Create { repo, new } => Operation::RepoCreate { repo: new_repo(repo, new) },

@@ -55,7 +55,7 @@ impl Owner {
         loop {
             let taken = if create { DataDir::create(&data_dir) } else { DataDir::existing(&data_dir) };
             let in_use = match taken {
-                Ok(taken) => return Ok(Owner::Us(Node::open(config, taken)?)),
+                Ok(taken) => return Ok(Owner::Us(Node::open(config, taken).await?)),
                 Err(in_use @ DataDirError::InUse { .. }) => in_use,
                 Err(other) => return Err(other.into()),
             };

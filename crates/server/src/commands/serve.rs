@@ -18,9 +18,11 @@ use crate::config::Config;
 use crate::control;
 use crate::datadir::DataDir;
 use crate::jobs;
+use crate::place;
 
 /// For blocking work that is still going on when all else has stopped. Cutting it off leaves what a crash leaves.
 const BLOCKING_GRACE: Duration = Duration::from_secs(5);
+const EXAMINE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Returns after SIGTERM or SIGINT, when requests under way have ended.
 pub(super) fn run(mut config: Config, arguments: cli::Serve) -> Result<(), CommandError> {
@@ -45,7 +47,12 @@ async fn serve(config: Config) -> Result<(), CommandError> {
     // Before the first start: a token that nobody gets to see is of no use.
     let listener =
         TcpListener::bind(address).await.map_err(|source| CommandError::Listen { address, source })?;
-    let node = Node::open(config, data_dir)?;
+    let node = Node::open(config, data_dir).await?;
+    // What the bucket enforces decides how the first upload goes. One that does not answer holds up nothing else.
+    let examined = tokio::time::timeout(EXAMINE_WITHIN, place::examine_if_due(&node.objects)).await;
+    if examined.is_err() {
+        tracing::warn!("the bucket does not answer; it is tried again");
+    }
     let control = control::bind(node.data_dir()).map_err(CommandError::Control)?;
     let on_terminal = io::stdout().is_terminal();
     let token = boot::first_start(&node, on_terminal).await?;

@@ -48,6 +48,31 @@ impl Config {
         }
     }
 
+    /// For `lfs`: what one batch and one object may cost.
+    pub fn objects_config(&self) -> lfs::Config {
+        let config = &self.lfs;
+        lfs::Config {
+            multipart_from: config.multipart_from.bytes(),
+            part_size: self.part_bytes(),
+            batch_objects_max: config.batch_objects.get(),
+            object_bytes_max: config.object_bytes.bytes(),
+            uploads_max: config.uploads.get(),
+            ..lfs::Config::default()
+        }
+    }
+
+    /// For `lfs`: what one request may say.
+    pub fn wire_limits(&self) -> lfs::wire::Limits {
+        let (objects, default) = (self.lfs.batch_objects.get(), lfs::wire::Limits::default());
+        let body_bytes = default.body_bytes.max(objects.saturating_mul(BATCH_OBJECT_BYTES));
+        lfs::wire::Limits { objects, body_bytes, ..default }
+    }
+
+    /// S3 takes no smaller ones, but for the last.
+    pub fn part_bytes(&self) -> u64 {
+        self.lfs.part_size.bytes().max(PART_BYTES_MIN)
+    }
+
     /// For `repository`: what is kept in memory.
     pub fn cache_limits(&self) -> repository::snapshot::CacheLimits {
         let default = repository::snapshot::CacheLimits::default();
@@ -60,6 +85,10 @@ impl Config {
         }
     }
 }
+
+/// Of a batch request, with room to spare: an oid and a size take about 100.
+const BATCH_OBJECT_BYTES: usize = 512;
+const PART_BYTES_MIN: u64 = 5 << 20;
 
 fn in_memory(size: Size) -> usize {
     usize::try_from(size.bytes()).unwrap_or(usize::MAX)
@@ -80,7 +109,18 @@ mod tests {
         let config = Config::default();
         let text = |value: &dyn std::fmt::Debug| format!("{value:#?}");
         assert_eq!(text(&config.change_limits()), text(&change::Limits::default()));
+        assert_eq!(text(&config.objects_config()), text(&lfs::Config::default()));
+        assert_eq!(text(&config.wire_limits()), text(&lfs::wire::Limits::default()));
         assert_eq!(text(&config.cache_limits()), text(&repository::snapshot::CacheLimits::default()));
         assert_eq!(text(&config.protocol_limits()), text(&git_protocol::Limits::default()));
+    }
+
+    #[test]
+    fn parts_are_as_large_as_s3_wants_them() {
+        let mut config = Config::default();
+        for (size, bytes) in [(1, 5 << 20), (5 << 20, 5 << 20), ((5 << 20) + 1, (5 << 20) + 1)] {
+            config.lfs.part_size = Size(size);
+            assert_eq!(config.part_bytes(), bytes);
+        }
     }
 }

@@ -65,9 +65,14 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
     // Read from the text, an error shows the line.
     let config: Config = toml::from_str(&text).map_err(wrong)?;
     let mut table: Table = toml::from_str(&text).map_err(wrong)?;
-    let data_dir = table.get_mut("storage").and_then(|storage| storage.get_mut("data_dir"));
-    if let (Some(data_dir), Some(directory)) = (data_dir, path.parent()) {
-        *data_dir = Value::String(directory.join(&config.storage.data_dir).to_string_lossy().into_owned());
+    let storage = &config.storage;
+    for (key, given) in
+        [("data_dir", Some(&storage.data_dir)), ("s3_secret_key_file", storage.s3_secret_key_file.as_ref())]
+    {
+        let value = table.get_mut("storage").and_then(|storage| storage.get_mut(key));
+        if let (Some(value), Some(given), Some(directory)) = (value, given, path.parent()) {
+            *value = Value::String(directory.join(given).to_string_lossy().into_owned());
+        }
     }
     Ok(table)
 }
@@ -137,7 +142,19 @@ mod tests {
     #[test]
     fn every_key_can_be_overridden_by_a_variable() {
         let Value::Table(sections) = Value::try_from(Config::default()).unwrap() else { panic!("a table") };
-        let optional = [("server", "public_url", "http://hub"), ("server", "metrics_listen", "[::1]:9")];
+        let optional = [
+            ("server", "public_url", "http://hub"),
+            ("server", "metrics_listen", "[::1]:9"),
+            ("storage", "url", "s3://bucket/prefix"),
+            ("storage", "s3_endpoint", "http://127.0.0.1:8333"),
+            ("storage", "s3_public_endpoint", "https://s3.example"),
+            ("storage", "s3_path_style", "true"),
+            ("storage", "s3_access_key", "key"),
+            ("storage", "s3_secret_key", "secret"),
+            ("storage", "s3_secret_key_file", "/run/secret"),
+            ("storage", "s3_session_token", "token"),
+            ("lfs", "quota", "10TiB"),
+        ];
         let mut keys = 0;
         for (section, values) in &sections {
             for (key, value) in values.as_table().unwrap() {
@@ -158,7 +175,8 @@ mod tests {
 
     #[test]
     fn variables_win_over_the_file() {
-        let text = "[limits]\nblob_bytes = '1MiB'\nrefs = 10\n[storage]\ndata_dir = 'data'\n";
+        let text = "[limits]\nblob_bytes = '1MiB'\nrefs = 10\n\
+                    [storage]\ndata_dir = 'data'\ns3_secret_key_file = '/run/key'\n";
         let variables = [
             ("GRANARY__LIMITS__BLOB_BYTES", "2MiB"),
             ("GRANARY__SERVER__LISTEN", "0.0.0.0:9000"),
@@ -178,6 +196,7 @@ mod tests {
         assert_eq!(config.repos.default_visibility, DefaultVisibility::Public);
         assert_eq!(config.log.format, LogFormat::Json);
         assert_eq!(config.storage.data_dir, Path::new("DIR/data"));
+        assert_eq!(config.storage.s3_secret_key_file.as_deref(), Some(Path::new("/run/key")));
     }
 
     #[test]
@@ -188,6 +207,7 @@ mod tests {
             ("[limits]\nblob_bytes = 'ten'\n", "'ten' is not a size"),
             ("[server]\nheader_timeout = 30\n", "a length of time such as"),
             ("[server]\nmax_connections = 0\n", "nonzero"),
+            ("[storage]\nurl = '/nas'\n", "'/nas' is no place for large objects"),
             ("[limits\n", "granary.toml"),
         ] {
             let error = from_file(text, &[]).unwrap_err().to_string();

@@ -5,6 +5,7 @@
 
 mod limits;
 mod load;
+mod objects;
 pub mod units;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, environment, load};
+pub use objects::{Lfs, Secret, SecretError, StorageUrl, StorageUrlError};
 pub use units::{Size, Span};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +25,7 @@ pub use units::{Size, Span};
 pub struct Config {
     pub server: Server,
     pub storage: Storage,
+    pub lfs: Lfs,
     pub limits: Limits,
     pub auth: Auth,
     pub repos: Repos,
@@ -65,6 +68,35 @@ pub struct Server {
 pub struct Storage {
     /// The data directory; on a local file system. In the file a relative path counts from the file's directory.
     pub data_dir: PathBuf,
+    /// Where large objects (Git LFS) lie: `file:/nas/granary`, a directory that may be on a network file system, or
+    /// `s3://bucket/prefix`, to and from which clients then move them directly. Absent: the data directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<StorageUrl>,
+    /// How this server reaches the S3 service: `http://127.0.0.1:8333`. Absent: AWS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3_endpoint: Option<PublicUrl>,
+    /// How clients reach it, which the addresses given to them name. Absent: `s3_endpoint`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3_public_endpoint: Option<PublicUrl>,
+    pub s3_region: String,
+    /// `ENDPOINT/BUCKET/KEY` instead of `BUCKET.ENDPOINT/KEY`. Absent: if there is an `s3_endpoint`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3_path_style: Option<bool>,
+    /// Absent: what AWS's tools would use, from the environment, a profile, the container or the instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3_access_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3_secret_key: Option<Secret>,
+    /// Holds the secret key instead. In the file a relative path counts from the file's directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3_secret_key_file: Option<PathBuf>,
+    /// Of temporary credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub s3_session_token: Option<Secret>,
+    /// Parts, of `lfs.part_size`, held in memory for all uploads that pass through this server to S3.
+    pub s3_part_buffers: NonZeroUsize,
+    /// Of a request to S3, without progress.
+    pub s3_timeout: Span,
     /// Writes are refused while less than this is free; so is what needs a file for the time of a request.
     pub min_free: Size,
     /// Bytes of fetch answers under way, on disk and in memory.
@@ -218,6 +250,17 @@ impl Default for Storage {
     fn default() -> Self {
         Storage {
             data_dir: PathBuf::from("./granary-data"),
+            url: None,
+            s3_endpoint: None,
+            s3_public_endpoint: None,
+            s3_region: "us-east-1".to_owned(),
+            s3_path_style: None,
+            s3_access_key: None,
+            s3_secret_key: None,
+            s3_secret_key_file: None,
+            s3_session_token: None,
+            s3_part_buffers: nonzero(16),
+            s3_timeout: Span::seconds(30),
             min_free: Size::gib(1),
             spool_max: Size::gib(16),
             staging_max: Size::gib(64),

@@ -8,7 +8,8 @@ use git_protocol::{AdvertiseOptions, Service, Version, advertise};
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::listing::{self, Question};
-use super::{AGENT, open, open_for_push, snapshot, version};
+use super::{AGENT, snapshot, version};
+use crate::door::Visitor;
 use crate::error::Error;
 use crate::http::{Body, Exchange, Request, accepts_gzip};
 use crate::route::Target;
@@ -22,17 +23,12 @@ pub(crate) async fn info_refs(
     target: &Target,
     service: Service,
 ) -> Result<Response<Body>, Error> {
-    let (repo, renamed) = match service {
-        Service::UploadPack => {
-            let opened = open::<Read>(server, request.headers(), exchange, target)?;
-            (opened.access.repo().clone(), opened.renamed)
-        }
-        Service::ReceivePack => {
-            let opened = open_for_push(server, request.headers(), exchange, target)?;
-            (opened.access.repo().clone(), opened.renamed)
-        }
+    let visitor = Visitor::new(server, request.headers(), exchange, target)?;
+    let repo = match service {
+        Service::UploadPack => visitor.may::<Read>(server)?.repo().clone(),
+        Service::ReceivePack => visitor.may_push(server)?.repo().clone(),
     };
-    if renamed {
+    if visitor.renamed {
         return Ok(redirect(&repo, target, service));
     }
     if service == Service::ReceivePack {

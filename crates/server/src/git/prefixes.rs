@@ -67,6 +67,7 @@ mod tests {
             acl_version: 0,
             mirror: false,
             blob_bytes_max: None,
+            lfs_incomplete: false,
             created_ms: 0,
         };
         let row = |name: &&str| RefRow { name: (*name).to_owned(), oid: Oid([1; 20]), peeled: None };

@@ -21,7 +21,7 @@ use http::Response;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
-use super::open_for_push;
+use crate::door::Visitor;
 use crate::error::{Error, chain, git_answer, git_refusal};
 use crate::http::{Body, Exchange, Request};
 use crate::metrics::PushResult;
@@ -59,7 +59,7 @@ pub(crate) async fn receive_pack(
     target: &Target,
 ) -> Result<Response<Body>, Error> {
     // Before the body is touched: a client that expects `100 Continue` then sends none.
-    let access = open_for_push(server, request.headers(), exchange, target)?.access;
+    let access = Visitor::new(server, request.headers(), exchange, target)?.may_push(server)?;
     request.require_type(SERVICE.request_type())?;
     let full = server.node.writable().err();
     let max = if full.is_some() { HEAD_BYTES } else { request.body_max };

@@ -19,7 +19,8 @@ use http::{HeaderValue, Response, header};
 use repository::Snapshot;
 
 use super::listing::{self, Question};
-use super::{open, prefixes, version};
+use super::{prefixes, version};
+use crate::door::Visitor;
 use crate::error::{Error, chain, git_answer, git_refusal};
 use crate::http::{Body, Chunk, Exchange, Frames, Request, accepts_gzip};
 use crate::route::Target;
@@ -48,7 +49,7 @@ pub(crate) async fn upload_pack(
     exchange: &mut Exchange,
     target: &Target,
 ) -> Result<Response<Body>, Error> {
-    let access = open::<Read>(server, request.headers(), exchange, target)?.access;
+    let access = Visitor::new(server, request.headers(), exchange, target)?.may::<Read>(server)?;
     request.require_type(SERVICE.request_type())?;
     let body = request.stage(&server.fetch_bodies).await?;
     let snapshot = super::snapshot(server, access.repo()).await?;

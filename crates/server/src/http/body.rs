@@ -1,6 +1,7 @@
 //! Response bodies: what is sent, without copying it where it need not be copied.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -25,12 +26,26 @@ enum Kind {
     Spooled(spool::Reader),
     /// The report of a push that is running.
     Pushing(Box<Pushing>),
+    /// A large object, as it is read.
+    Object(Stored),
+}
+
+struct Stored(storage::Reader);
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Stored({} bytes to come)", self.0.remaining())
+    }
 }
 
 /// The body ended before its end. The connection is closed without the final chunk, which every client notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the answer was cut short: {0}")]
-pub struct BodyError(#[from] pub spool::Broken);
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("the answer was cut short: {0}")]
+    Spool(#[from] spool::Broken),
+    #[error("the object was cut short: {0}")]
+    Store(#[from] storage::StoreError),
+}
 
 /// A piece of a body.
 #[derive(Debug)]
@@ -67,6 +82,10 @@ impl Body {
 
     pub fn chunks(chunks: Vec<Chunk>) -> Body {
         Body(Kind::Chunks(chunks.into_iter().filter(Buf::has_remaining).collect()))
+    }
+
+    pub fn object(reader: storage::Reader) -> Body {
+        Body(Kind::Object(Stored(reader)))
     }
 
     pub fn pushing(pushing: Pushing) -> Body {
@@ -109,6 +128,10 @@ impl http_body::Body for Body {
             Kind::Pushing(pushing) => {
                 std::task::ready!(pushing.poll_next(cx)).map(|bytes| Ok(Chunk::Bytes(bytes)))
             }
+            Kind::Object(Stored(reader)) => match std::task::ready!(reader.poll_next(cx)) {
+                Ok(next) => next.map(|bytes| Ok(Chunk::Bytes(bytes))),
+                Err(error) => Some(Err(error.into())),
+            },
         };
         Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
     }
@@ -119,6 +142,7 @@ impl http_body::Body for Body {
             Kind::Chunks(chunks) => chunks.is_empty(),
             Kind::Spooled(reader) => reader.remaining() == Some(0),
             Kind::Pushing(pushing) => pushing.is_done(),
+            Kind::Object(Stored(reader)) => reader.remaining() == 0,
         }
     }
 
@@ -128,6 +152,7 @@ impl http_body::Body for Body {
             Kind::Chunks(chunks) => Some(chunks.iter().map(|chunk| chunk.remaining() as u64).sum()),
             Kind::Spooled(reader) => reader.remaining(),
             Kind::Pushing(_) => None,
+            Kind::Object(Stored(reader)) => Some(reader.remaining()),
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)
     }

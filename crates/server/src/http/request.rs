@@ -187,8 +187,13 @@ impl RequestBody {
         }
     }
 
+    /// How long it says it is; nothing if it comes in chunks.
+    pub(crate) fn len(&self) -> Option<u64> {
+        self.incoming.size_hint().exact()
+    }
+
     /// The next bytes as they were sent.
-    async fn receive(&mut self) -> Result<Option<Bytes>, Error> {
+    pub(crate) async fn receive(&mut self) -> Result<Option<Bytes>, Error> {
         self.touched = true;
         loop {
             if self.ended {
@@ -217,6 +222,7 @@ impl RequestBody {
             }
         }
     }
+
     /// By when a hurried body must be there if no more of it comes.
     fn end(&self) -> Option<Instant> {
         let for_bytes = self.received.load(Ordering::Relaxed) / HURRIED_BYTES_PER_SECOND;

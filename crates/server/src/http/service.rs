@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue, Response, Version, header, request};
+use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header, request};
 use hyper::body::Incoming;
 
 use super::exchange::Measured;
@@ -11,9 +11,12 @@ use super::{Body, Exchange, Phase, Request, RequestBody};
 use crate::error::Error;
 use crate::route::{CacheClass, Origin, Policy, Route};
 use crate::serve::Server;
-use crate::{git, health, home};
+use crate::{git, health, home, lfs};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// For as long as an address of an object lives at most.
+const IMMUTABLE: &str = "private, immutable, max-age=86400";
 
 /// Never fails: what goes wrong is in the response.
 pub(crate) async fn handle(
@@ -66,6 +69,18 @@ async fn dispatch(
         Route::InfoRefs { repo, service } => git::info_refs(server, request, exchange, &repo, service).await,
         Route::UploadPack { repo } => git::upload_pack(server, request, exchange, &repo).await,
         Route::ReceivePack { repo } => git::receive_pack(server, request, exchange, &repo).await,
+        Route::LfsBatch { repo } => lfs::batch(server, request, exchange, &repo).await,
+        Route::LfsLocks { repo } => lfs::list_locks(server, request, exchange, &repo).await,
+        Route::LfsLock { repo } => lfs::lock(server, request, exchange, &repo).await,
+        Route::LfsLocksVerify { repo } => lfs::verify_locks(server, request, exchange, &repo).await,
+        Route::LfsUnlock { repo, id } => lfs::unlock(server, request, exchange, &repo, &id).await,
+        Route::LfsDownload { sha256 } => lfs::download(server, request, exchange, sha256).await,
+        Route::LfsUpload { sha256 } => lfs::upload(server, request, exchange, sha256).await,
+        Route::LfsPart { sha256, number } => {
+            lfs::upload_part(server, request, exchange, sha256, number).await
+        }
+        Route::LfsComplete { sha256 } => lfs::complete(server, request, exchange, sha256).await,
+        Route::LfsVerify { sha256 } => lfs::verify(server, request, exchange, sha256).await,
         Route::Unsupported => Err(Error::SmartOnly),
     }
 }
@@ -81,6 +96,7 @@ fn check_host(head: &request::Parts) -> Result<(), Error> {
 
 /// The headers that every response of a route has.
 fn stamp(response: &mut Response<Body>, policy: &Policy, exchange: &Exchange) {
+    let response_is_content = response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED;
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(exchange.request_id()) {
         headers.insert(REQUEST_ID, id);
@@ -94,6 +110,8 @@ fn stamp(response: &mut Response<Body>, policy: &Policy, exchange: &Exchange) {
         }
         CacheClass::Never => "no-store",
         CacheClass::Revalidate => "no-cache",
+        CacheClass::Immutable if response_is_content => IMMUTABLE,
+        CacheClass::Immutable => "no-store",
     };
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
 }

@@ -1,7 +1,7 @@
 //! Why an operation was not done. Its text is what the command prints.
 
 use auth::{ImportError, IssueError};
-use database::{CreateError, DbError, RepoPath};
+use database::{CreateError, DbError, RepoPath, Sha256};
 
 use crate::free::Full;
 
@@ -17,11 +17,15 @@ pub enum OperationError {
     Renamed { from: RepoPath, to: RepoPath },
     #[error("a renamed repository stays what it is: a model, a dataset or a Space")]
     OtherKind,
+    #[error("there is no object {oid} in {repo}")]
+    NoObject { repo: RepoPath, oid: Sha256 },
     #[error("the repository is gone")]
     RepoGone,
     #[error("'{0}' is taken")]
     Taken(String),
-    #[error("{0} exists; --public, --private, --mirror and --blob-max are for a repository that is created")]
+    #[error(
+        "{0} exists; --public, --private, --mirror, --blob-max and --lfs-incomplete are for a repository that is created"
+    )]
     Exists(RepoPath),
     #[error(transparent)]
     Name(#[from] database::NameError),
@@ -33,6 +37,8 @@ pub enum OperationError {
     TokenIssue(#[from] IssueError),
     #[error(transparent)]
     TokenImport(#[from] ImportError),
+    #[error(transparent)]
+    TransferKeys(#[from] auth::transfer::KeysError),
     #[error(transparent)]
     Repo(#[from] change::RepoError),
     #[error(transparent)]

@@ -4,6 +4,7 @@
 //! it reaches over the control socket) gives it to [`run`] and gets an [`Outcome`]. So both ways are one way.
 
 mod error;
+mod objects;
 mod outcome;
 mod repos;
 mod users;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use auth::TokenSecret;
 use change::GcOptions;
-use database::{Namespace, RepoPath};
+use database::{Namespace, RepoPath, Sha256};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -23,7 +24,7 @@ use crate::Node;
 use crate::doctor;
 
 pub use error::OperationError;
-pub use outcome::{Outcome, RepoLine, TokenIssued, TokenLine, UserLine, timestamp};
+pub use outcome::{Outcome, QuotaLine, RepoLine, TokenIssued, TokenLine, UserLine, timestamp};
 
 /// Paths in it are absolute: the two processes need not share a working directory.
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,6 +91,21 @@ pub enum Operation {
         repo: RepoPath,
         dir: PathBuf,
     },
+    /// What a namespace takes of large objects, and how much it may; changed first if `set` is given.
+    Quota {
+        #[serde(with = "as_text")]
+        namespace: Namespace,
+        set: Option<Quota>,
+    },
+    /// For good: downloads of the object from this repository are answered 410.
+    LfsRemove {
+        #[serde(with = "as_text")]
+        repo: RepoPath,
+        #[serde(with = "as_text")]
+        oid: Sha256,
+    },
+    /// Signs links by a new key; those handed out stay good until they expire.
+    LfsRotateKeys {},
     Fsck {
         /// A repository's path, or all.
         repo: Option<String>,
@@ -118,6 +134,16 @@ pub enum Operation {
 /// Repositories on one page of [`Operation::RepoList`].
 pub const REPOS_PER_PAGE: u32 = 1000;
 
+/// How many bytes of large objects a namespace may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quota {
+    /// What `lfs.quota` says.
+    Default,
+    Unlimited,
+    Bytes(u64),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -144,6 +170,9 @@ pub struct NewRepo {
     pub public: Option<bool>,
     pub mirror: bool,
     pub blob_bytes_max: Option<u64>,
+    /// Pushes and imports may leave LFS objects out.
+    #[serde(default)]
+    pub lfs_incomplete: bool,
 }
 
 /// Runs one operation to its end. The caller owns the data directory, by itself or as the server.
@@ -168,6 +197,9 @@ pub async fn run(node: &Arc<Node>, operation: Operation) -> Result<Outcome, Oper
             let repo = repos::live(node, &repo)?;
             Ok(Outcome::Export(node.changes.export(&repo, dir).await?))
         }
+        Operation::Quota { namespace, set } => objects::quota(node, namespace, set).await,
+        Operation::LfsRemove { repo, oid } => objects::remove(node, &repo, oid).await,
+        Operation::LfsRotateKeys {} => objects::rotate_keys(node).await,
         Operation::Fsck { repo } => {
             let repo = repos::one_or_all(node, repo.as_deref())?;
             Ok(Outcome::Fsck(node.changes.fsck(repo.as_ref()).await?))
@@ -182,7 +214,7 @@ pub async fn run(node: &Arc<Node>, operation: Operation) -> Result<Outcome, Oper
         }
         Operation::Maintain { now } => Ok(Outcome::Maintain(node.changes.maintain(now).await?)),
         Operation::Backup { dir } => Ok(Outcome::Backup(node.changes.backup(dir).await?)),
-        Operation::Doctor {} => Ok(Outcome::Doctor(doctor::of_node(node))),
+        Operation::Doctor {} => Ok(Outcome::Doctor(doctor::of_node(node).await)),
         Operation::AdvanceClock { by_ms } => advance_clock(node, by_ms),
     }
 }

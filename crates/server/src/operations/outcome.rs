@@ -18,6 +18,7 @@ pub enum Outcome {
     Users(Vec<UserLine>),
     Tokens(Vec<TokenLine>),
     Repos(Vec<RepoLine>),
+    Quota(QuotaLine),
     Import(change::ImportReport),
     Export(change::ExportReport),
     Fsck(change::FsckReport),
@@ -56,7 +57,20 @@ pub struct RepoLine {
     pub path: String,
     pub public: bool,
     pub mirror: bool,
+    #[serde(default)]
+    pub lfs_incomplete: bool,
     pub created_ms: i64,
+}
+
+/// In bytes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct QuotaLine {
+    pub used: u64,
+    /// By uploads under way.
+    pub reserved: u64,
+    pub limit: Option<u64>,
+    /// It is what `lfs.quota` says.
+    pub is_default: bool,
 }
 
 impl Outcome {
@@ -79,6 +93,7 @@ impl fmt::Display for Outcome {
             Outcome::Users(users) => lines(f, users),
             Outcome::Tokens(tokens) => lines(f, tokens),
             Outcome::Repos(repos) => lines(f, repos),
+            Outcome::Quota(line) => line.fmt(f),
             Outcome::Import(report) => report.fmt(f),
             Outcome::Export(report) => report.fmt(f),
             Outcome::Fsck(report) => report.fmt(f),
@@ -112,8 +127,22 @@ impl fmt::Display for TokenLine {
 impl fmt::Display for RepoLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let visibility = if self.public { "public" } else { "private" };
-        let mirror = if self.mirror { "mirror" } else { "-" };
+        let mirror = match (self.mirror, self.lfs_incomplete) {
+            (false, false) => "-",
+            (true, false) => "mirror",
+            (false, true) => "lfs-incomplete",
+            (true, true) => "mirror,lfs-incomplete",
+        };
         write!(f, "{}\t{visibility}\t{mirror}\t{}", self.path, timestamp(self.created_ms))
+    }
+}
+
+impl fmt::Display for QuotaLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let QuotaLine { used, reserved, .. } = self;
+        let limit = self.limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+        let set = if self.is_default { "default" } else { "set" };
+        write!(f, "used\t{used}\nreserved\t{reserved}\nlimit\t{limit}\t{set}")
     }
 }
 
@@ -134,7 +163,8 @@ impl From<Token> for TokenLine {
 impl From<Repo> for RepoLine {
     fn from(repo: Repo) -> Self {
         let public = repo.visibility == Visibility::Public;
-        RepoLine { path: repo.path.to_string(), public, mirror: repo.mirror, created_ms: repo.created_ms }
+        let Repo { path, mirror, lfs_incomplete, created_ms, .. } = repo;
+        RepoLine { path: path.to_string(), public, mirror, lfs_incomplete, created_ms }
     }
 }
 

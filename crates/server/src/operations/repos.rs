@@ -130,8 +130,14 @@ async fn create_row(node: &Node, new: &NewRepo) -> Result<Repo> {
         Some(true) => Visibility::Public,
         Some(false) => Visibility::Private,
     };
-    let NewRepo { path, mirror, blob_bytes_max, .. } = new;
-    let row = Row { path: path.clone(), visibility, mirror: *mirror, blob_bytes_max: *blob_bytes_max };
+    let NewRepo { path, mirror, blob_bytes_max, lfs_incomplete, .. } = new;
+    let row = Row {
+        path: path.clone(),
+        visibility,
+        mirror: *mirror,
+        blob_bytes_max: *blob_bytes_max,
+        lfs_incomplete: *lfs_incomplete,
+    };
     let created = node.database.create_repo(row).await;
     created.map_err(|error| OperationError::from_create(error, &path.to_string(), path.namespace.as_str()))
 }
@@ -139,6 +145,6 @@ async fn create_row(node: &Node, new: &NewRepo) -> Result<Repo> {
 impl NewRepo {
     /// Says nothing that only a new repository could follow.
     fn is_plain(&self) -> bool {
-        self.public.is_none() && !self.mirror && self.blob_bytes_max.is_none()
+        self.public.is_none() && !self.mirror && self.blob_bytes_max.is_none() && !self.lfs_incomplete
     }
 }

@@ -175,6 +175,85 @@ fn maintenance_backup_and_restore() {
 }
 
 #[test]
+fn quotas_of_large_objects() {
+    both_ways(|granary| {
+        assert_eq!(granary.ok("quota admin"), "used\t0\nreserved\t0\nlimit\tnone\tdefault");
+        assert_eq!(granary.ok("quota admin 10TiB"), "used\t0\nreserved\t0\nlimit\t10995116277760\tset");
+        assert_eq!(granary.ok("quota admin none"), "used\t0\nreserved\t0\nlimit\tnone\tset");
+        granary.ok("quota admin default");
+        assert!(granary.fails("quota nobody 1GiB").contains("no user 'nobody'"));
+    });
+    let granary = Granary::new().with("GRANARY__LFS__QUOTA", "1KiB");
+    granary.ok("user create ann");
+    assert!(granary.ok("quota ann").ends_with("limit\t1024\tdefault"));
+    assert!(granary.ok("quota ann 0").ends_with("limit\t0\tset"));
+}
+
+#[test]
+fn large_objects_by_command() {
+    both_ways(|granary| {
+        granary.ok("repo create admin/partial --lfs-incomplete");
+        let list = granary.ok("repo list");
+        assert!(list.starts_with("admin/partial\tprivate\tlfs-incomplete\t"), "{list}");
+        let oid = "ab".repeat(32);
+        let missing = granary.fails(&format!("lfs remove admin/partial {oid}"));
+        assert!(missing.contains(&format!("no object {oid} in admin/partial")), "{missing}");
+        assert!(granary.ok("lfs rotate-keys").contains("new key"));
+    });
+}
+
+#[test]
+fn large_objects_stay_where_they_are_until_they_are_said_to_have_moved() {
+    let granary = Granary::new();
+    let source = granary.path("source");
+    fs::create_dir_all(&source).unwrap();
+    granary.ok("user create admin --admin");
+    git(&source, "init -q -b main .");
+    let content = b"large";
+    let oid = "d35c416a85b807e9b5384915d6ebb4a9f7352713efd89857b45a242f473728a9";
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n", content.len());
+    fs::write(source.join("large.bin"), pointer).unwrap();
+    git(&source, "add large.bin");
+    git(&source, "commit -q -m first");
+    let store = source.join(format!(".git/lfs/objects/{}/{}", &oid[..2], &oid[2..4]));
+    fs::create_dir_all(&store).unwrap();
+    fs::write(store.join(oid), content).unwrap();
+    granary.ok("repo import source admin/model");
+
+    let nas = granary.path("nas");
+    let granary = granary.with("GRANARY__STORAGE__URL", &format!("file:{}", nas.display()));
+    for words in ["user list", "serve --listen 127.0.0.1:0"] {
+        let refused = granary.fails(words);
+        assert!(refused.contains("1 large objects of this hub are in the data directory"), "{refused}");
+        assert!(refused.contains("granary lfs moved"), "{refused}");
+    }
+    let refused = granary.fails("lfs moved");
+    assert!(refused.contains("1 of 1 objects are not in"), "{refused}");
+    copy(&granary.data_dir().join("objects"), &nas.join("objects"));
+    assert!(granary.ok("lfs moved").starts_with("1 objects are in "));
+    fs::remove_dir_all(granary.data_dir().join("objects")).unwrap();
+    granary.ok("fsck");
+    granary.ok("repo export admin/model exported.git");
+    let exported =
+        granary.path("exported.git").join(format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
+    assert_eq!(fs::read(exported).unwrap(), content);
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
 fn doctor_says_what_is_in_force() {
     both_ways(|granary| {
         let report = granary.ok("doctor");
@@ -183,13 +262,15 @@ fn doctor_says_what_is_in_force() {
             "free space: ",
             "ok   schema: version ",
             "ok   clock: ",
+            "ok   large objects: ",
             "blob_bytes = \"10MiB\"",
         ] {
             assert!(report.contains(expected), "{expected}: {report}");
         }
     });
-    let granary = Granary::new();
+    let granary = Granary::new().with("GRANARY__STORAGE__S3_SECRET_KEY", "hush-hush");
     let nothing = granary.run("doctor");
+    assert!(!nothing.stdout.contains("hush-hush"), "{nothing:?}");
     assert_eq!(nothing.code, 1);
     assert!(nothing.stdout.contains("BAD  data directory: "), "{nothing:?}");
     assert!(!granary.data_dir().exists());

@@ -46,12 +46,13 @@ impl Hub {
         config.storage.min_free = server::config::Size(0);
         configure(&mut config);
         let data_dir = DataDir::create(&directory.path().join("data")).unwrap();
-        let node = Node::open(config, data_dir).unwrap();
+        let node = Node::open(config, data_dir).await.unwrap();
         let ann = user(&node, "ann").await;
         let bob = user(&node, "bob").await;
         for (path, visibility) in [("ann/Model", Visibility::Public), ("ann/secret", Visibility::Private)] {
             let path = path.parse().unwrap();
-            let new = NewRepo { path, visibility, mirror: false, blob_bytes_max: None };
+            let new =
+                NewRepo { path, visibility, mirror: false, blob_bytes_max: None, lfs_incomplete: false };
             node.database.create_repo(new).await.unwrap();
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -122,8 +123,26 @@ impl Client {
         self.try_response().await.expect("a response before the end of the connection")
     }
 
+    /// The answer to a HEAD, which has no body whatever it says.
+    pub async fn head(&mut self) -> Response {
+        self.try_head().await.expect("a response before the end of the connection")
+    }
+
     /// `None` if the connection ended without (the rest of) a response.
     pub async fn try_response(&mut self) -> Option<Response> {
+        let mut response = self.try_head().await?;
+        if matches!(response.status, 100 | 304) {
+            return Some(response);
+        }
+        response.body = match response.header("content-length") {
+            Some(len) => self.take(len.parse().unwrap()).await?,
+            None if response.header("transfer-encoding") == Some("chunked") => self.chunks().await?,
+            None => Vec::new(),
+        };
+        Some(response)
+    }
+
+    async fn try_head(&mut self) -> Option<Response> {
         let head_len = loop {
             if let Some(at) = self.received.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
@@ -138,16 +157,7 @@ impl Client {
             .map(|line| line.split_once(": ").unwrap())
             .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
             .collect();
-        let mut response = Response { status, headers, body: Vec::new() };
-        if status == 100 {
-            return Some(response);
-        }
-        response.body = match response.header("content-length") {
-            Some(len) => self.take(len.parse().unwrap()).await?,
-            None if response.header("transfer-encoding") == Some("chunked") => self.chunks().await?,
-            None => Vec::new(),
-        };
-        Some(response)
+        Some(Response { status, headers, body: Vec::new() })
     }
 
     /// True once the server has closed the connection and all was read.
@@ -205,7 +215,16 @@ impl Response {
 }
 
 async fn user(node: &Node, name: &str) -> String {
-    let user: UserId = node.database.create_user(name.parse().unwrap(), false).await.unwrap().id;
+    create(node, name, false).await
+}
+
+/// One more user, who may do everything.
+pub async fn administrator(node: &Node, name: &str) -> String {
+    create(node, name, true).await
+}
+
+async fn create(node: &Node, name: &str, admin: bool) -> String {
+    let user: UserId = node.database.create_user(name.parse().unwrap(), admin).await.unwrap().id;
     let (_, secret): (_, TokenSecret) =
         auth::issue(&node.database, user, "test".to_owned(), TokenRole::Write).await.unwrap();
     secret.expose().to_owned()

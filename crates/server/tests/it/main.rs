@@ -8,4 +8,5 @@ mod git;
 mod granary;
 mod http;
 mod hub;
+mod lfs;
 mod serving;

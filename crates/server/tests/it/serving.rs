@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
@@ -189,4 +190,29 @@ fn the_control_socket_takes_operations_only() {
     }
     assert_eq!(server.stop().0, Some(0));
     assert!(!socket.exists());
+}
+
+#[test]
+fn links_stay_out_of_the_log_however_much_is_logged() {
+    let granary = Granary::new().with("GRANARY__LOG__LEVEL", "trace");
+    let server = granary.serve();
+    let address = server.announced.split("http://").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    let oid = "ab".repeat(32);
+    for request in [
+        format!("GET /api/lfs/objects/{oid}?token=eyJ-hush.hush.hush HTTP/1.1"),
+        format!("PUT /api/lfs/objects/{oid}?token=eyJ-hush.hush.hush HTTP/1.1"),
+        "GET /admin/x/info/lfs/locks?token=eyJ-hush.hush.hush HTTP/1.1\r\nAuthorization: Bearer hf_hush"
+            .to_owned(),
+    ] {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let head = format!("{request}\r\nHost: hub\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 40"), "{answer}");
+    }
+    assert_eq!(server.stop().0, Some(0));
+    let log = granary.log();
+    assert!(log.contains("\"route\":\"lfs.download\"") && log.contains("\"route\":\"lfs.upload\""), "{log}");
+    assert!(!log.contains("hush"), "{log}");
 }

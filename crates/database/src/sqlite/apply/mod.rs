@@ -5,7 +5,8 @@ mod refs;
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::checksum::{PACK, REF, REF_LOG, REPO, Record};
-use super::{ApplyError, Database, DbError, maintenance, packs, writer::Sort};
+use super::objects::{self, links};
+use super::{ApplyError, Database, DbError, locks, maintenance, packs, writer::Sort};
 use crate::{Applied, BlobState, Change, Conflict, HeadEdit, NewPack, Oid, PackContent, PackId};
 use refs::Plan;
 
@@ -21,6 +22,7 @@ fn apply(conn: &Connection, now_ms: i64, change: &Change) -> Result<Applied, App
     let target = Target::read(conn, change)?.ok_or(Conflict::RepoGone)?;
     target.check_versions(change)?;
     check_staged(conn, change)?;
+    check_objects(conn, change)?;
     let leaving = Leaving::find(conn, change)?;
     let plan = refs::plan(conn, change, target.refs_count)?;
 
@@ -31,6 +33,7 @@ fn apply(conn: &Connection, now_ms: i64, change: &Change) -> Result<Applied, App
     let generation = target.generation + 1;
     write_refs(conn, now_ms, change, &plan, generation)?;
     leaving.condemn(conn, change)?;
+    drop_links(conn, change)?;
     add_packs(conn, change, generation)?;
     let head_ref = target.head_after(conn, change)?;
     target.update(conn, now_ms, change, &plan, &leaving, &head_ref)?;
@@ -41,6 +44,7 @@ fn changes_anything(change: &Change, target: &Target, plan: &Plan) -> bool {
     !plan.moves.is_empty()
         || !change.packs_added.is_empty()
         || !change.packs_superseded.is_empty()
+        || !change.links_dropped.is_empty()
         || change.collects
         || matches!(&change.head_ref, Some(HeadEdit::Set(head)) if *head != target.head_ref)
 }
@@ -140,6 +144,34 @@ fn check_staged(conn: &Connection, change: &Change) -> Result<(), ApplyError> {
         }
     }
     Ok(())
+}
+
+/// The large objects that the change needs are here, and nobody locked a file since its paths were compared.
+fn check_objects(conn: &Connection, change: &Change) -> Result<(), ApplyError> {
+    if let Some(seen) = change.locks_version
+        && locks::version(conn, change.repo)? != seen
+    {
+        return Err(Conflict::LocksMoved.into());
+    }
+    for (sha256, size) in &change.links_required {
+        let link = links::find(conn, change.repo, sha256)?;
+        if !link.is_some_and(|link| link.is_usable() && link.size == *size) {
+            return Err(Conflict::LinksMoved.into());
+        }
+    }
+    Ok(())
+}
+
+fn drop_links(conn: &Connection, change: &Change) -> Result<(), DbError> {
+    let mut bytes = 0;
+    for (sha256, linked_ms) in &change.links_dropped {
+        // Whoever uploaded it again meanwhile was told that it is here.
+        let link = links::find(conn, change.repo, sha256)?;
+        if link.is_some_and(|link| link.linked_ms == *linked_ms) {
+            bytes += links::drop_link(conn, change.repo, sha256, change.superseded_until_ms)?;
+        }
+    }
+    Ok(objects::add_bytes(conn, change.repo, -bytes)?)
 }
 
 /// The superseded packs, each once.

@@ -1,0 +1,36 @@
+//! From a genuine token to the right it stands for, if that is still there.
+
+use database::{Database, RepoState, TokenId};
+
+use super::{Grant, RedeemError};
+use crate::access::{self, Denied};
+use crate::{AuthError, Authorized, Identity, Right, Settings, identity};
+
+/// Decides anew, from the rows as they are: the access token may have been revoked, the user disabled, the repository
+/// deleted or hidden since. Two row reads, inline. A right beyond what the operation takes is refused, so that a link
+/// to read with can never be used to write.
+pub fn redeem<A: Right>(
+    settings: Settings,
+    database: &Database,
+    grant: &Grant,
+) -> Result<Authorized<A>, RedeemError> {
+    if A::ACCESS > grant.operation.access() {
+        return Err(Denied::Forbidden.into());
+    }
+    let identity = match grant.token {
+        None => Identity::Anonymous,
+        Some(token) => Identity::User(principal(database, token, grant)?),
+    };
+    let repo = database.repo(grant.repo)?;
+    let repo = repo.filter(|repo| repo.state == RepoState::Live).ok_or(RedeemError::RepoGone)?;
+    Ok(access::authorize(settings, &identity, repo)?)
+}
+
+fn principal(database: &Database, token: TokenId, grant: &Grant) -> Result<identity::Principal, RedeemError> {
+    let (row, sha256) = database.token_by_id(token)?.ok_or(AuthError::Invalid)?;
+    let principal = identity::principal(row, sha256)?;
+    if grant.user.is_some_and(|user| user != principal.user.id) {
+        return Err(AuthError::Invalid.into());
+    }
+    Ok(principal)
+}

@@ -1,0 +1,154 @@
+//! What is stored: claims to be verified, bytes to be deleted.
+
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+
+use super::{add_bytes, add_to_totals, column};
+use crate::sqlite::checksum::{BACKING, REPO_OBJECT};
+use crate::sqlite::{Database, DbError, all, next_id};
+use crate::{BackingId, BlobState, Claim, LinkState, Proof, Publish, RepoId, Sha256, UploadId, object_key};
+
+impl Database {
+    /// The SHA-256 of a live backing was computed and is right. If the same object is stored verified already, the links
+    /// move there and this one is condemned, due at once. False if nothing links it any more, now or before.
+    pub async fn object_verified(&self, backing: BackingId) -> Result<bool, DbError> {
+        self.write(move |conn, now_ms| {
+            let Some(mut row) = BACKING.record(conn, "id = ?1 AND state = 1", [backing])? else {
+                return Ok(false);
+            };
+            if row.get::<Proof>("proof")? == Proof::Verified {
+                return Ok(true);
+            }
+            let Some(other) = verified(conn, &row.get("sha256")?, row.get("size")?)? else {
+                row.set("proof", Proof::Verified)?;
+                row.write(conn)?;
+                return Ok(true);
+            };
+            REPO_OBJECT.change(conn, "backing_id = ?1", [backing], |link| link.set("backing_id", other))?;
+            condemn_if_unlinked(conn, backing, now_ms)?;
+            Ok(false)
+        })
+        .await
+    }
+
+    /// The bytes of a live backing are not what they were said to be. Its links say so from now on; it is condemned, due
+    /// at once. False if it was not live any more.
+    pub async fn object_corrupt(&self, backing: BackingId) -> Result<bool, DbError> {
+        self.write(move |conn, now_ms| {
+            let sql = "SELECT 1 FROM backing WHERE id = ?1 AND state = 1";
+            if !conn.prepare_cached(sql)?.exists([backing])? {
+                return Ok(false);
+            }
+            let sql = "SELECT repo_id, size FROM repo_object WHERE backing_id = ?1";
+            let links: Vec<(RepoId, i64)> = all(conn, sql, [backing], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            for (repo, size) in links {
+                add_bytes(conn, repo, -size)?;
+            }
+            REPO_OBJECT.change(conn, "backing_id = ?1", [backing], |link| {
+                link.set("state", LinkState::Corrupt)?;
+                link.set("backing_id", None::<i64>)
+            })?;
+            condemn_if_unlinked(conn, backing, now_ms)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// What is to be verified, in the order of ids, behind `after`.
+    pub fn claims(&self, after: BackingId, limit: u32) -> Result<Vec<Claim>, DbError> {
+        let sql = "SELECT b.id, o.repo_id, b.sha256, b.size, b.upload_id, o.account_id
+                   FROM backing b JOIN repo_object o ON o.backing_id = b.id
+                   WHERE b.state = 1 AND b.proof = 0 AND b.id > ?1 ORDER BY b.id LIMIT ?2";
+        self.read(|conn| {
+            all(conn, sql, params![after, limit], |row| {
+                let (backing, repo, sha256) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok(Claim { backing, repo, sha256, size: row.get(3)?, upload: row.get(4)?, by: row.get(5)? })
+            })
+        })
+    }
+
+    /// Condemned and due: ids and storage keys of bytes to delete now.
+    pub async fn backings_due(&self, limit: u32) -> Result<Vec<(BackingId, String)>, DbError> {
+        let sql = "SELECT id, sha256, upload_id FROM backing WHERE state = 2 AND not_before_ms <= ?1
+                   ORDER BY not_before_ms LIMIT ?2";
+        let now_ms = self.clock().now_ms();
+        self.read(|conn| {
+            all(conn, sql, params![now_ms, limit], |row| {
+                Ok((row.get(0)?, object_key(&row.get(1)?, row.get::<_, UploadId>(2)?)))
+            })
+        })
+    }
+
+    /// After their bytes are gone. Only condemned ones can be named; others are left alone. A row stays, and is due once
+    /// more, if somebody may still hold a URL that writes to the key.
+    pub async fn backings_deleted(&self, ids: Vec<BackingId>) -> Result<(), DbError> {
+        self.write(move |conn, now_ms| {
+            for id in ids {
+                let dead = "DELETE FROM backing WHERE id = ?1 AND state = 2 AND writable_until_ms <= ?2";
+                if conn.prepare_cached(dead)?.execute(params![id, now_ms])? == 0 {
+                    BACKING.change(conn, "id = ?1 AND state = 2", [id], |row| {
+                        row.set("not_before_ms", row.get::<i64>("writable_until_ms")?)
+                    })?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Live ones in the order of ids, behind `after`: for fsck and backup.
+    #[expect(clippy::type_complexity, reason = "a row as it is")]
+    pub fn backings(
+        &self,
+        after: BackingId,
+        limit: u32,
+    ) -> Result<Vec<(BackingId, Sha256, u64, UploadId, Proof)>, DbError> {
+        let sql = "SELECT id, sha256, size, upload_id, proof FROM backing WHERE state = 1 AND id > ?1
+                   ORDER BY id LIMIT ?2";
+        self.read(|conn| {
+            all(conn, sql, params![after, limit], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            })
+        })
+    }
+}
+
+/// The verified live backing of an object, which there is one of at most.
+pub(super) fn verified(conn: &Connection, sha256: &Sha256, size: i64) -> Result<Option<BackingId>, DbError> {
+    // The conditions are those of the index `backing_verified`.
+    let sql = "SELECT id FROM backing WHERE sha256 = ?1 AND size = ?2 AND state = 1 AND proof = 2";
+    Ok(conn.prepare_cached(sql)?.query_row(params![sha256, size], |row| row.get(0)).optional()?)
+}
+
+/// A new live one under the key of `publish`.
+pub(super) fn insert(
+    conn: &Connection,
+    publish: &Publish,
+    writable_until_ms: i64,
+) -> Result<BackingId, DbError> {
+    let id = BackingId(next_id(conn, "backing")?);
+    let Publish { sha256, upload, proof, .. } = publish;
+    let (size, state, not_before_ms) = (column(publish.size), BlobState::Live, None::<i64>);
+    let values: [&dyn ToSql; 8] =
+        [&id, sha256, &size, upload, proof, &state, &writable_until_ms, &not_before_ms];
+    BACKING.insert(conn, &values)?;
+    add_to_totals(conn, 1, size)?;
+    Ok(id)
+}
+
+/// The last link that leaves takes the backing along.
+pub(super) fn condemn_if_unlinked(
+    conn: &Connection,
+    backing: BackingId,
+    not_before_ms: i64,
+) -> Result<(), DbError> {
+    if conn.prepare_cached("SELECT 1 FROM repo_object WHERE backing_id = ?1")?.exists([backing])? {
+        return Ok(());
+    }
+    if let Some(mut row) = BACKING.record(conn, "id = ?1 AND state = 1", [backing])? {
+        row.set("state", BlobState::Condemned)?;
+        row.set("not_before_ms", not_before_ms)?;
+        row.write(conn)?;
+        add_to_totals(conn, -1, -row.get::<i64>("size")?)?;
+    }
+    Ok(())
+}

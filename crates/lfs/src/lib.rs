@@ -1,0 +1,123 @@
+//! Git LFS: large objects from the batch that asks for them to the sweep that deletes them.
+//!
+//! It owns the life of an object: what a batch grants and by which kind of upload ([`modes`]), the proof that bytes are
+//! what they are announced to be, the wait for a running proof, the sweep of what nobody needs. Bytes lie in
+//! `storage`, rows in `database`; [`wire`] speaks the protocol without I/O. It never trusts that something lies in a
+//! bucket, never serves an object by its id alone (a *link* of the repository decides), and knows no HTTP.
+//!
+//! Start at [`batch`], then [`receive`]: every other way in ends as that one does.
+
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
+
+mod actions;
+mod adopt;
+mod batch;
+mod check;
+mod complete;
+mod config;
+mod counters;
+mod download;
+mod errors;
+mod flights;
+mod modes;
+mod offer;
+mod parts;
+mod publish;
+mod read_back;
+mod receive;
+mod require;
+mod sweep;
+mod take_in;
+mod verify;
+pub mod wire;
+
+use std::sync::Arc;
+
+use auth::transfer::TransferKeys;
+use database::Database;
+use storage::ObjectStore;
+use tokio::sync::Semaphore;
+
+pub use batch::{Batching, Client};
+pub use check::{CheckReport, Finding, Problem};
+pub use config::Config;
+pub use counters::Counters;
+pub use download::Object;
+pub use errors::{BatchError, OpenError, ReceiveError};
+pub use modes::{Engine, Mode, mode};
+pub use parts::ReceivingPart;
+pub use receive::Receiving;
+pub use require::{Unmet, Why};
+pub use sweep::{SweepError, SweepReport};
+
+/// Large objects over one set of rows and bytes. Cheap to clone.
+#[derive(Clone)]
+pub struct Objects(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    store: ObjectStore,
+    keys: TransferKeys,
+    settings: auth::Settings,
+    config: Config,
+    counters: Counters,
+    /// One permit per body that is being received.
+    uploads: Arc<Semaphore>,
+    flights: flights::Flights,
+    assemblies: parts::Assemblies,
+    read_backs: read_back::ReadBacks,
+}
+
+impl Objects {
+    pub fn new(
+        database: Database,
+        store: ObjectStore,
+        keys: TransferKeys,
+        settings: auth::Settings,
+        config: Config,
+    ) -> Objects {
+        let uploads = Arc::new(Semaphore::new(config.uploads_max));
+        let assemblies = parts::Assemblies::new(config.uploads_max);
+        Objects(Arc::new(Inner {
+            database,
+            store,
+            keys,
+            settings,
+            counters: Counters::default(),
+            uploads,
+            flights: flights::Flights::default(),
+            assemblies,
+            read_backs: read_back::ReadBacks::default(),
+            config,
+        }))
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.0.database
+    }
+
+    pub fn store(&self) -> &ObjectStore {
+        &self.0.store
+    }
+
+    pub fn keys(&self) -> &TransferKeys {
+        &self.0.keys
+    }
+
+    /// By which transfer tokens are redeemed.
+    pub fn settings(&self) -> auth::Settings {
+        self.0.settings
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.0.database.clock().now_ms()
+    }
+}

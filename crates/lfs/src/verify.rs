@@ -1,0 +1,130 @@
+//! `POST …/verify`: the client says that the bytes are in the bucket.
+//!
+//! The bucket's word counts only for what the probe saw it enforce. Otherwise the object is claimed: its uploader may
+//! go on, and the read-back decides before anybody else sees it.
+
+use auth::transfer::{Grant, Operation};
+use auth::{Authorized, Propose};
+use database::{BackingId, Proof, Sha256};
+use storage::{Bucket, Capabilities, Head};
+
+use crate::publish::{Arrival, Known, Landed, detached};
+use crate::read_back::{Outcome, wait};
+use crate::{Objects, ReceiveError};
+
+/// Claims of others that an upload waits for.
+const CLAIMS_BEFORE: usize = 3;
+
+impl Objects {
+    /// `claimed` is what the client says the object is. Told twice, it succeeds twice.
+    pub async fn verify(
+        &self,
+        access: Authorized<Propose>,
+        grant: &Grant,
+        claimed: (Sha256, u64),
+    ) -> Result<(), ReceiveError> {
+        if grant.operation != Operation::Verify {
+            return Err(ReceiveError::Grant);
+        }
+        if claimed != (grant.sha256, grant.size) {
+            return Err(ReceiveError::OtherObject { sha256: claimed.0, size: claimed.1 });
+        }
+        let arrival = Arrival::of(&access, grant)?;
+        let objects = self.clone();
+        detached(async move {
+            match objects.known(&arrival)? {
+                Known::Here => return Ok(()),
+                Known::Claimed(backing) => return objects.await_proof(&arrival, backing).await,
+                Known::Not => {}
+            }
+            objects.check_open(&arrival)?;
+            match objects.0.store.bucket() {
+                Some(bucket) => objects.take_from_bucket(bucket, &arrival, &access).await,
+                // On disk the PUT itself publishes.
+                None => Err(ReceiveError::NotUploaded { sha256: arrival.sha256 }),
+            }
+        })
+        .await
+    }
+
+    /// Publishes what the client put into the bucket, as certain as the bucket makes it.
+    pub(crate) async fn take_from_bucket(
+        &self,
+        bucket: &Bucket,
+        arrival: &Arrival,
+        access: &Authorized<Propose>,
+    ) -> Result<(), ReceiveError> {
+        let head = bucket.head(&arrival.key()).await?;
+        let head = head.ok_or(ReceiveError::NotUploaded { sha256: arrival.sha256 })?;
+        let proof = proof(&bucket.capabilities(), &head, arrival)?;
+        for _ in 0..CLAIMS_BEFORE {
+            match self.publish(arrival, proof, Some(access)).await? {
+                Landed::Here => return Ok(()),
+                Landed::Claimed(backing) => return self.await_proof(arrival, backing).await,
+                // If those are not the object, these may be: they are not given up before that is known.
+                Landed::Behind(other) => {
+                    if wait(self.read_back(other), self.0.config.verify_wait).await == Outcome::Unfinished {
+                        return Err(ReceiveError::Busy);
+                    }
+                }
+            }
+        }
+        Err(ReceiveError::Busy)
+    }
+
+    /// Waits for the read-back, but not for long: what takes longer is waited for by the push that needs it.
+    pub(crate) async fn await_proof(
+        &self,
+        arrival: &Arrival,
+        backing: BackingId,
+    ) -> Result<(), ReceiveError> {
+        let Arrival { repo, by, upload, sha256, size } = *arrival;
+        let claim = database::Claim { backing, repo, sha256, size, upload, by };
+        match wait(self.read_back(claim), self.0.config.verify_wait).await {
+            Outcome::Verified | Outcome::Unfinished => Ok(()),
+            Outcome::Corrupt { actual: Some(actual) } => {
+                Err(ReceiveError::WrongBytes { expected: sha256, actual })
+            }
+            Outcome::Corrupt { actual: None } => Err(ReceiveError::NotUploaded { sha256 }),
+        }
+    }
+}
+
+fn proof(can: &Capabilities, head: &Head, arrival: &Arrival) -> Result<Proof, ReceiveError> {
+    if head.size != arrival.size {
+        return Err(ReceiveError::WrongSize { stored: head.size, size: arrival.size });
+    }
+    let enforces = can.head_checksum && (can.signed_checksum || can.query_checksum);
+    match head.sha256.filter(|_| enforces) {
+        None => Ok(Proof::Claimed),
+        Some(actual) if actual == arrival.sha256 => Ok(Proof::Verified),
+        Some(actual) => Err(ReceiveError::WrongBytes { expected: arrival.sha256, actual }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use database::{RepoId, UploadId};
+
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_bucket_counts_for_what_it_enforces() {
+        let sha256 = Sha256([7; 32]);
+        let arrival = Arrival { repo: RepoId(1), by: None, upload: UploadId::new(), sha256, size: 5 };
+        let enforcing =
+            Capabilities { signed_checksum: true, head_checksum: true, ..Capabilities::default() };
+        let showing = Capabilities { head_checksum: true, ..Capabilities::default() };
+        let head = Head { size: 5, sha256: Some(sha256) };
+        assert_eq!(proof(&enforcing, &head, &arrival).unwrap(), Proof::Verified);
+        assert_eq!(proof(&showing, &head, &arrival).unwrap(), Proof::Claimed);
+        assert_eq!(proof(&enforcing, &Head { sha256: None, ..head }, &arrival).unwrap(), Proof::Claimed);
+        let other = Head { sha256: Some(Sha256([8; 32])), ..head };
+        assert!(matches!(proof(&enforcing, &other, &arrival), Err(ReceiveError::WrongBytes { .. })));
+        assert_eq!(proof(&showing, &other, &arrival).unwrap(), Proof::Claimed, "the read-back decides");
+        for size in [4, 6] {
+            let error = proof(&enforcing, &Head { size, ..head }, &arrival).unwrap_err();
+            assert!(matches!(error, ReceiveError::WrongSize { stored, size: 5 } if stored == size));
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Who comes in, and to which repository: the same for git and for Git LFS.
+//!
+//! Whether a repository is missing or may not be seen makes no difference to any answer.
+
+use auth::{Access, Authorized, Credential, Denied, Identity, Propose, Right};
+use database::{Found, Repo};
+use http::{HeaderMap, header};
+
+use crate::error::{Error, PUSH_FORBIDDEN};
+use crate::http::Exchange;
+use crate::route::Target;
+use crate::serve::Server;
+
+/// Somebody, in front of a repository that exists. Nothing is decided yet.
+pub(crate) struct Visitor {
+    identity: Identity,
+    repo: Repo,
+    /// It was asked for by a former name, or spelled otherwise.
+    pub renamed: bool,
+}
+
+impl Visitor {
+    /// Reads the credentials and finds the repository.
+    pub(crate) fn new(
+        server: &Server,
+        headers: &HeaderMap,
+        exchange: &mut Exchange,
+        target: &Target,
+    ) -> Result<Visitor, Error> {
+        let identity = identify(server, headers)?;
+        exchange.set_user(identity.name());
+        let missing = || Error::from(Denied::missing(&identity));
+        let path = target.path.as_ref().ok_or_else(missing)?;
+        let (repo, redirected) = match server.node.database.find_repo(path)? {
+            Some(Found::Repo(repo)) => (repo, false),
+            Some(Found::Redirect(repo)) => (repo, true),
+            None => {
+                exchange.set_repo(path);
+                return Err(missing());
+            }
+        };
+        exchange.set_repo(&repo.path);
+        let renamed = redirected || repo.path != *path;
+        Ok(Visitor { identity, repo, renamed })
+    }
+
+    pub(crate) fn may<A: Right>(&self, server: &Server) -> Result<Authorized<A>, Error> {
+        Ok(auth::authorize::<A>(server.node.auth, &self.identity, self.repo.clone())?)
+    }
+
+    /// For pushes and what they need. Who may propose but not write has nothing to push to before pull requests exist,
+    /// and is told before the upload instead of ref by ref after it.
+    pub(crate) fn may_push(&self, server: &Server) -> Result<Authorized<Propose>, Error> {
+        let access = self.may::<Propose>(server)?;
+        if access.granted() < Access::Write {
+            return Err(Error::Forbidden(PUSH_FORBIDDEN));
+        }
+        Ok(access)
+    }
+}
+
+/// A credential that does not count is an error, also where none is needed.
+fn identify(server: &Server, headers: &HeaderMap) -> Result<Identity, Error> {
+    let value = headers.get(header::AUTHORIZATION).map(|value| value.to_str());
+    let value = value.transpose().map_err(|_| Error::Credential("it is not ASCII".to_owned()))?;
+    let credential = Credential::from_header(value)?;
+    Ok(auth::identify(&server.node.database, &credential)?)
+}

@@ -1,0 +1,101 @@
+//! Buffers for reading, used again: fresh ones of this size would be mapped, zeroed and unmapped each time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+/// Bytes of a buffer.
+pub(super) const BUFFER: usize = 256 * 1024;
+
+/// Buffers kept for the next reader.
+const IDLE_MAX: usize = 16;
+
+#[derive(Clone, Default)]
+pub(super) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
+
+/// A buffer that goes back when it is dropped.
+pub(super) struct Buffer {
+    bytes: Box<[u8]>,
+    filled: usize,
+    /// `None`: made for one use.
+    home: Option<Buffers>,
+}
+
+impl Buffers {
+    /// For up to `wanted` bytes, and no less than the smaller of `wanted` and [`BUFFER`].
+    pub(super) fn take(&self, wanted: u64) -> Buffer {
+        if wanted < BUFFER as u64 / 4 {
+            return Buffer { bytes: vec![0; wanted as usize].into_boxed_slice(), filled: 0, home: None };
+        }
+        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let bytes = idle.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice());
+        Buffer { bytes, filled: 0, home: Some(self.clone()) }
+    }
+}
+
+impl Buffer {
+    /// All of it, whatever it held before.
+    pub(super) fn space(&mut self, max: u64) -> &mut [u8] {
+        let end = self.bytes.len().min(usize::try_from(max).unwrap_or(usize::MAX));
+        &mut self.bytes[..end]
+    }
+
+    /// Its first `filled` bytes, without copying.
+    pub(super) fn freeze(mut self, filled: usize) -> Bytes {
+        self.filled = filled;
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.filled]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let Some(home) = self.home.take() else { return };
+        let mut idle = home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX {
+            idle.push(std::mem::take(&mut self.bytes));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idle(buffers: &Buffers) -> usize {
+        buffers.0.lock().unwrap().len()
+    }
+
+    #[test]
+    fn buffers_come_back_when_the_last_piece_is_dropped_and_few_are_kept() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.take(1 << 20);
+        buffer.space(u64::MAX)[..5].copy_from_slice(b"hello");
+        let piece = buffer.freeze(5);
+        let part = piece.slice(1..3);
+        drop(piece);
+        assert_eq!((&part[..], idle(&buffers)), (&b"el"[..], 0));
+        drop(part);
+        assert_eq!(idle(&buffers), 1);
+        let taken: Vec<_> = (0..IDLE_MAX + 4).map(|_| buffers.take(1 << 20)).collect();
+        assert_eq!(idle(&buffers), 0);
+        drop(taken);
+        assert_eq!(idle(&buffers), IDLE_MAX);
+    }
+
+    #[test]
+    fn a_small_range_takes_no_more_than_it_needs() {
+        let buffers = Buffers::default();
+        let mut small = buffers.take(1000);
+        assert_eq!(small.space(u64::MAX).len(), 1000);
+        assert_eq!(buffers.take(BUFFER as u64 / 4 - 1).space(u64::MAX).len(), BUFFER / 4 - 1);
+        assert_eq!(buffers.take(BUFFER as u64 / 4).space(70_000).len(), 70_000);
+        drop(small);
+        assert_eq!(idle(&buffers), 1, "only the large one");
+    }
+}

@@ -1,0 +1,162 @@
+//! The way of an object from the disk: what the page cache holds is read on the spot, anything else on blocking
+//! threads, one piece ahead of the reader.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, IoSliceMut};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use rustix::fs::Advice;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use tokio::task::JoinHandle;
+
+use super::StoreError;
+use super::buffers::Buffers;
+use super::disk::{DiskObjects, blocking};
+
+pub(super) struct DiskReader {
+    file: Arc<File>,
+    offset: u64,
+    end: u64,
+    buffers: Buffers,
+    source: Source,
+    /// False where the kernel has no way to ask for cached bytes only.
+    may_try: bool,
+}
+
+/// Where the next piece comes from.
+enum Source {
+    Cache,
+    Ready(Piece),
+    Ahead(JoinHandle<Result<Piece, StoreError>>),
+}
+
+struct Piece {
+    bytes: Bytes,
+    /// It was there without waiting, so the next may be too.
+    was_cached: bool,
+}
+
+impl DiskObjects {
+    pub(super) async fn reader(&self, key: &str, range: Range<u64>) -> Result<DiskReader, StoreError> {
+        let may_try = self.disk().network().is_none();
+        if let Some(file) = self.open_cached(key)? {
+            check_length(&file, &range)?;
+            return Ok(self.reading(file, range, Source::Cache, may_try));
+        }
+        let (path, buffers) = (self.disk().path(key), self.buffers.clone());
+        let (file, range, piece) = blocking(move || {
+            let file = File::open(path)?;
+            check_length(&file, &range)?;
+            // Only a hint.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
+            let piece = read(&file, range.clone(), &buffers, may_try)?;
+            Ok((file, range, piece))
+        })
+        .await?;
+        Ok(self.reading(file, range, Source::Ready(piece), may_try))
+    }
+
+    fn reading(&self, file: File, range: Range<u64>, source: Source, may_try: bool) -> DiskReader {
+        let (file, buffers) = (Arc::new(file), self.buffers.clone());
+        DiskReader { file, offset: range.start, end: range.end.max(range.start), buffers, source, may_try }
+    }
+}
+
+impl DiskReader {
+    pub(super) fn remaining(&self) -> u64 {
+        self.end - self.offset
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StoreError>> {
+        if self.remaining() == 0 {
+            return Poll::Ready(Ok(None));
+        }
+        if matches!(self.source, Source::Cache) {
+            if let Some(bytes) = self.read_cached()? {
+                self.offset += bytes.len() as u64;
+                return Poll::Ready(Ok(Some(bytes)));
+            }
+            self.read_ahead();
+        }
+        if let Source::Ahead(job) = &mut self.source {
+            let done =
+                ready!(Pin::new(job).poll(cx)).map_err(|panic| StoreError::Io(io::Error::other(panic)));
+            self.source = Source::Cache;
+            self.source = Source::Ready(done??);
+        }
+        let Source::Ready(piece) = std::mem::replace(&mut self.source, Source::Cache) else {
+            return Poll::Ready(Ok(None));
+        };
+        self.offset += piece.bytes.len() as u64;
+        if !piece.was_cached && self.remaining() > 0 {
+            self.read_ahead();
+        }
+        Poll::Ready(Ok(Some(piece.bytes)))
+    }
+
+    /// What of the next piece is in the page cache. `None`: nothing.
+    fn read_cached(&mut self) -> Result<Option<Bytes>, StoreError> {
+        if !self.may_try {
+            return Ok(None);
+        }
+        let remaining = self.remaining();
+        let mut buffer = self.buffers.take(remaining);
+        match try_read(&self.file, buffer.space(remaining), self.offset) {
+            Ok(0) => Err(StoreError::Truncated { missing: remaining }),
+            Ok(read) => Ok(Some(buffer.freeze(read))),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                self.may_try = false;
+                Ok(None)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn read_ahead(&mut self) {
+        let (file, buffers, may_try) = (Arc::clone(&self.file), self.buffers.clone(), self.may_try);
+        let range = self.offset..self.end;
+        self.source =
+            Source::Ahead(tokio::task::spawn_blocking(move || read(&file, range, &buffers, may_try)));
+    }
+}
+
+/// The first piece of `range`, with waiting.
+fn read(file: &File, range: Range<u64>, buffers: &Buffers, may_try: bool) -> Result<Piece, StoreError> {
+    let remaining = range.end.saturating_sub(range.start);
+    let mut buffer = buffers.take(remaining);
+    let space = buffer.space(remaining);
+    let wanted = space.len();
+    let mut filled = match may_try {
+        true => try_read(file, space, range.start).unwrap_or(0),
+        false => 0,
+    };
+    let was_cached = filled == wanted;
+    while filled < wanted {
+        match file.read_at(&mut space[filled..], range.start + filled as u64) {
+            Ok(0) => return Err(StoreError::Truncated { missing: remaining - filled as u64 }),
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Piece { bytes: buffer.freeze(filled), was_cached })
+}
+
+/// Reads what is in the page cache.
+fn try_read(file: &File, space: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    preadv2(file, &mut [IoSliceMut::new(space)], offset, ReadWriteFlags::NOWAIT)
+}
+
+fn check_length(file: &File, range: &Range<u64>) -> Result<(), StoreError> {
+    match range.end.saturating_sub(file.metadata()?.len()) {
+        0 => Ok(()),
+        missing => Err(StoreError::Truncated { missing }),
+    }
+}

@@ -1,0 +1,315 @@
+//! Uploads that pass through this process: small ones in one request, others in parts, each held until the bucket has
+//! it. All uploads share the memory for parts.
+
+use std::io;
+use std::sync::Arc;
+
+use aws_runtime::auth::PayloadSigningOverride;
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
+use bytes::{Bytes, BytesMut};
+use database::Sha256;
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+
+use super::Bucket;
+use super::client::{as_checksum, body, store_error};
+use crate::StoreError;
+use crate::objects::Hasher;
+
+/// Held without a permit: so much of each upload is bounded by their number.
+const FREE: usize = 64 * 1024;
+/// A bucket takes up to 10,000; parts grow so that an object needs no more than this.
+const PARTS_MAX: u64 = 9_000;
+const MIB: u64 = 1024 * 1024;
+
+pub(crate) struct S3Writer {
+    bucket: Bucket,
+    key: String,
+    size: u64,
+    written: u64,
+    part_size: usize,
+    buffer: Buffer,
+    sent: Sent,
+}
+
+/// Bytes of one part, with the right to hold them.
+#[derive(Default)]
+struct Buffer {
+    bytes: BytesMut,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+enum Sent {
+    Nothing,
+    Parts(Box<Parts>),
+    /// One part is on its way.
+    Sending(JoinHandle<Result<Box<Parts>, StoreError>>),
+    Failed,
+}
+
+/// An upload in parts. Aborted when dropped before it was completed.
+struct Parts {
+    bucket: Bucket,
+    key: String,
+    /// The bucket's id. `None`: not begun, completed, or given up.
+    upload: Option<String>,
+    done: Vec<(u32, String)>,
+    hasher: Hasher,
+}
+
+pub(crate) struct S3Complete {
+    bucket: Bucket,
+    key: String,
+    size: u64,
+    sha256: Sha256,
+    content: Content,
+}
+
+enum Content {
+    Whole(Bytes, Option<OwnedSemaphorePermit>),
+    Parts(Box<Parts>),
+}
+
+impl Bucket {
+    pub(crate) fn writer(&self, key: &str, size: u64) -> S3Writer {
+        let part_size = part_size(self.0.config.part_size, size);
+        S3Writer {
+            bucket: self.clone(),
+            key: key.to_owned(),
+            size,
+            written: 0,
+            part_size: usize::try_from(part_size).unwrap_or(usize::MAX),
+            buffer: Buffer::default(),
+            sent: Sent::Nothing,
+        }
+    }
+}
+
+/// At least `least`, and enough for an object of `size` bytes.
+fn part_size(least: u64, size: u64) -> u64 {
+    size.div_ceil(PARTS_MAX).next_multiple_of(MIB).max(least).max(5 * MIB)
+}
+
+impl S3Writer {
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(crate) async fn write(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
+        if bytes.len() as u64 > self.size - self.written {
+            return Err(StoreError::TooLong { size: self.size });
+        }
+        while !bytes.is_empty() {
+            if self.buffer.bytes.len() == self.part_size {
+                self.send_part().await?;
+            }
+            let taken = bytes.len().min(self.part_size - self.buffer.bytes.len());
+            if self.buffer.permit.is_none() && self.buffer.bytes.len() + taken > FREE {
+                self.buffer.permit = Some(self.permit().await?);
+                let expected = (self.size - self.written).min(self.part_size as u64);
+                self.buffer.bytes.reserve(usize::try_from(expected).unwrap_or(self.part_size));
+            }
+            self.buffer.bytes.extend_from_slice(&bytes.split_to(taken));
+            self.written += taken as u64;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn finish(mut self) -> Result<S3Complete, StoreError> {
+        let (sha256, content) = if matches!(self.sent, Sent::Nothing) {
+            let Buffer { bytes, permit } = std::mem::take(&mut self.buffer);
+            let bytes = bytes.freeze();
+            let sha256 = match bytes.len() <= FREE {
+                true => Hasher::of(&bytes),
+                false => {
+                    let bytes = bytes.clone();
+                    hashing(move || Hasher::of(&bytes)).await?
+                }
+            };
+            (sha256, Content::Whole(bytes, permit))
+        } else {
+            if !self.buffer.bytes.is_empty() {
+                self.send_part().await?;
+            }
+            let parts = self.settle().await?;
+            (parts.hasher.clone().finish(), Content::Parts(parts))
+        };
+        let S3Writer { bucket, key, written, .. } = self;
+        Ok(S3Complete { bucket, key, size: written, sha256, content })
+    }
+
+    /// The right to fill a buffer. While a part of this upload is on its way, another is filled only if there is one to
+    /// spare: who holds a buffer never waits for one, so there is always an upload that gets on.
+    async fn permit(&mut self) -> Result<OwnedSemaphorePermit, StoreError> {
+        let buffers = &self.bucket.0.buffers;
+        let config = &self.bucket.0.config;
+        let each = config.part_size.max(1);
+        let needed = (self.part_size as u64).div_ceil(each).min(config.part_buffers.max(1) as u64);
+        let needed = u32::try_from(needed).unwrap_or(u32::MAX);
+        if let Ok(permit) = Arc::clone(buffers).try_acquire_many_owned(needed) {
+            return Ok(permit);
+        }
+        let buffers = Arc::clone(buffers);
+        if matches!(self.sent, Sent::Sending(_)) {
+            let parts = self.settle().await?;
+            self.sent = Sent::Parts(parts);
+        }
+        buffers.acquire_many_owned(needed).await.map_err(StoreError::unavailable)
+    }
+
+    /// Sends what the buffer holds as the next part, once the one before has arrived.
+    async fn send_part(&mut self) -> Result<(), StoreError> {
+        let mut parts = self.settle().await?;
+        let Buffer { bytes, permit } = std::mem::take(&mut self.buffer);
+        self.sent = Sent::Sending(tokio::spawn(async move {
+            parts.send(bytes.freeze()).await?;
+            drop(permit);
+            Ok(parts)
+        }));
+        Ok(())
+    }
+
+    /// The parts, once none is on its way. Leaves `Failed` behind. May be dropped and called again.
+    async fn settle(&mut self) -> Result<Box<Parts>, StoreError> {
+        if let Sent::Sending(job) = &mut self.sent {
+            let done = job.await.map_err(|panic| StoreError::Io(io::Error::other(panic)));
+            self.sent = Sent::Failed;
+            return done?;
+        }
+        match std::mem::replace(&mut self.sent, Sent::Failed) {
+            Sent::Nothing => Ok(Box::new(Parts {
+                bucket: self.bucket.clone(),
+                key: self.key.clone(),
+                upload: None,
+                done: Vec::new(),
+                hasher: Hasher::new(),
+            })),
+            Sent::Parts(parts) => Ok(parts),
+            Sent::Sending(_) | Sent::Failed => Err(StoreError::unavailable("an earlier part did not arrive")),
+        }
+    }
+}
+
+impl S3Complete {
+    pub(crate) fn sha256(&self) -> Sha256 {
+        self.sha256
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) async fn publish(self) -> Result<(), StoreError> {
+        let S3Complete { bucket, key, size, sha256, content } = self;
+        match content {
+            Content::Whole(bytes, _permit) => bucket.put(&key, bytes, &sha256).await?,
+            Content::Parts(mut parts) => {
+                let upload = parts.upload.as_deref().unwrap_or_default();
+                bucket.complete_multipart(&key, upload, &parts.done).await?;
+                parts.upload = None;
+            }
+        }
+        // Not every server that says it has an object has all of it.
+        match bucket.head(&key).await? {
+            Some(head) if head.size == size => Ok(()),
+            Some(head) => Err(StoreError::unavailable(format!("it kept {} of {size} bytes", head.size))),
+            None => Err(StoreError::unavailable("it took an object that it then does not have")),
+        }
+    }
+}
+
+impl Bucket {
+    async fn put(&self, key: &str, bytes: Bytes, sha256: &Sha256) -> Result<(), StoreError> {
+        let settings = self.upload_timeouts(bytes.len() as u64);
+        let mut request = self.0.client.put_object().bucket(&self.0.config.bucket).key(self.object_name(key));
+        if self.capabilities().signed_checksum {
+            request = request.checksum_sha256(as_checksum(sha256));
+        }
+        let request = request.body(body(bytes)).customize().config_override(settings);
+        let request = request.interceptor(PayloadHash(sha256.to_string()));
+        Box::pin(request.send()).await.map_err(store_error)?;
+        Ok(())
+    }
+}
+
+impl Parts {
+    async fn send(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        let (mut hasher, hashed) = (self.hasher.clone(), bytes.clone());
+        let (hasher, sha256) = hashing(move || {
+            hasher.update(&hashed);
+            (hasher, Hasher::of(&hashed))
+        })
+        .await?;
+        self.hasher = hasher;
+        if self.upload.is_none() {
+            self.upload = Some(self.bucket.create_multipart(&self.key).await?);
+        }
+        let number = self.done.len() as u32 + 1;
+        let settings = self.bucket.upload_timeouts(bytes.len() as u64);
+        let request = self.bucket.0.client.upload_part().bucket(&self.bucket.0.config.bucket);
+        let request = request.key(self.bucket.object_name(&self.key)).set_upload_id(self.upload.clone());
+        let request = request.part_number(number.cast_signed()).body(body(bytes)).customize();
+        let request = request.config_override(settings).interceptor(PayloadHash(sha256.to_string()));
+        let sent = Box::pin(request.send()).await.map_err(store_error)?;
+        let etag = sent.e_tag.ok_or_else(|| StoreError::unavailable("an answer without ETag"))?;
+        self.done.push((number, etag));
+        Ok(())
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        if let (Some(upload), Ok(runtime)) = (self.upload.take(), Handle::try_current()) {
+            let (bucket, key) = (self.bucket.clone(), std::mem::take(&mut self.key));
+            runtime.spawn(async move {
+                if let Err(error) = bucket.abort_multipart(&key, &upload).await {
+                    tracing::warn!(%key, %upload, %error, "an upload in parts could not be aborted");
+                }
+            });
+        }
+    }
+}
+
+async fn hashing<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|panic| StoreError::Io(io::Error::other(panic)))
+}
+
+/// The SHA-256 of a body, signed with its request, so that the bucket takes nothing else. The SDK would compute it
+/// itself, on the async threads.
+#[derive(Debug)]
+struct PayloadHash(String);
+
+impl Intercept for PayloadHash {
+    fn name(&self) -> &'static str {
+        "PayloadHash"
+    }
+
+    fn modify_before_signing(
+        &self,
+        _context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        settings: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        settings.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_grow_with_the_object() {
+        let least = 16 * MIB;
+        assert_eq!(part_size(least, 0), least);
+        assert_eq!(part_size(least, 9_000 * least), least);
+        assert_eq!(part_size(least, 9_000 * least + 1), least + MIB);
+        let five_tib = 5 * MIB * MIB;
+        assert!(five_tib.div_ceil(part_size(least, five_tib)) <= PARTS_MAX);
+        assert_eq!(part_size(1, 1), 5 * MIB, "no bucket takes smaller ones");
+    }
+}

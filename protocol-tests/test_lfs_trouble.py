@@ -1,0 +1,360 @@
+"""What goes wrong while each git-lfs moves objects, on each engine: the push goes through or says why, and nothing is lost or left.
+
+Hugging Face's agent sends its parts once. Whatever is refused ends it, and git-lfs says `EOF`; the next push must do.
+"""
+
+import json
+import os
+import subprocess
+import threading
+
+import pytest
+
+from harness import lfs, s3, wait
+from harness.client import text
+from harness.httpd import Proxy
+from harness.lfs import LARGE, MIB, add, content
+from harness.lfs_api import Api
+from harness.wire import Raw
+
+
+def test_401_then_credentials(lfs_hub, lfs_work, lfs_size, clone_back, git, tmp):
+    """A remote without credentials: git-lfs learns from the 401 to ask the helper, and asks nobody for the href's host."""
+    helper = git.home / "credentials"
+    helper.write_text(lfs_hub.git_url("", lfs_hub.tokens["alice"]).rstrip("/") + "\n")
+    lfs_work("remote", "set-url", "origin", lfs_hub.git_url(lfs_work.path))
+    asks = tmp / "asked"
+    ask = tmp / "askpass"
+    ask.write_text(f'#!/bin/sh\necho "$1" >> {asks}\n')
+    ask.chmod(0o755)
+    add(lfs_work, "a.bin", lfs_size)
+    work = lfs_work.with_config(f"credential.helper=store --file={helper}", GIT_ASKPASS=str(ask))
+    work("push", "-q", "origin", "main")
+    assert not asks.exists(), f"nobody is asked: {asks.read_text()}"
+    lfs.same_files(lfs_work, clone_back(lfs_work.path), "a.bin")
+    assert work.with_config("credential.helper=").fails("push", "origin", "main:other")
+
+
+def test_expired_actions_are_asked_for_again(lfs_hub, lfs_work, lfs_size, clone_back):
+    """The first answer is as old as if the client had slept: it asks again by itself."""
+    with Proxy(lfs_hub.url) as proxy:
+        base = proxy.listen()
+
+        def old(status, headers, body):
+            document = json.loads(body)
+            for row in document.get("objects", []):
+                for action in row.get("actions", {}).values():
+                    action["expires_in"] = -5
+            return status, headers, json.dumps(document).encode()
+
+        proxy.order(lambda exchange: proxy.forward(exchange, rewrite=old), lambda exchange: exchange.path.endswith("/objects/batch") and exchange.method == "POST"
+                    and exchange.headers.get("authorization"), times=1)
+        lfs_work("remote", "set-url", "origin", lfs.url(base, lfs_work.path, lfs_hub.tokens['alice']))
+        add(lfs_work, "a.bin", lfs_size)
+        lfs_work("push", "-q", "origin", "main")
+        asked = [seen for seen in proxy.count(status=200) if seen.path.endswith("/objects/batch")]
+        assert len(asked) >= 2
+    lfs.same_files(lfs_work, clone_back(lfs_work.path), "a.bin")
+
+
+def test_quota(engine_settings, fresh_hub, lfs_client, lfs_size, git, tmp):
+    """507 for what does not fit, by the names of the numbers; what fits is stored."""
+    hub = fresh_hub(settings=engine_settings(), debug=True)
+    alice = hub.user("alice")
+    mib = lfs_size // MIB
+    hub.run("quota", "alice", f"{mib + 1}MiB")
+    path = hub.repo("alice/limited")
+    work = lfs_client.init(git, tmp / "work", hub.url)
+    work.path = path
+    add(work, "fits.bin", lfs_size)
+    url = hub.git_url(path, alice)
+    work("push", "-q", url, "main")
+    small = add(work, "small.bin", 1000)
+    large = add(work, "large.bin", lfs_size, "too much")
+    said = work.fails("push", url, "main")
+    assert f"[{lfs.oid(large)}] alice has used {mib}.0 MiB of {mib + 1}.0 MiB" in said and "507" in said and lfs.oid(small) not in said, said
+    api = Api(hub, path, alice)
+    assert api.has(small) and not api.has(large)
+    assert work.refs(url).keys() == {"HEAD", "refs/heads/main"} and work.refs(url)["refs/heads/main"] != work("rev-parse", "HEAD")
+    hub.run("quota", "alice", f"{2 * mib + 1}MiB")
+    work("push", "-q", url, "main")
+    hub.fsck()
+
+
+def test_429_is_waited_for(engine, fresh_hub, lax_store, lfs_client, git, tmp):
+    """One upload at a time: whoever comes meanwhile is told when to come again, and does.
+
+    Wherever the bytes go from the hub; so on S3 it is a bucket that can prove nothing. The agent would send its parts
+    straight to that one: `test_lfs_hostile_s3` has a bucket that says 429.
+    """
+    if engine == "s3" and lfs_client.agent:
+        pytest.skip("nothing of the agent's passes through the hub")
+    there = s3.S3(lax_store.listen("client"), "lax").settings(tmp.name) if engine == "s3" else {}
+    hub = fresh_hub(settings={**lfs.MULTIPART, **there, "lfs.uploads": "1"}, debug=True)
+    alice, path = hub.user("alice"), hub.repo("alice/r")
+    slow = content(100_000, "slow")
+    action = Api(hub, hub.repo("alice/slow"), alice).grant(slow)["upload"]
+    held = Raw(hub.url)
+    held.request("PUT", action["href"].removeprefix(hub.url), {"Content-Length": str(len(slow)), "Content-Type": "application/octet-stream"}, slow[:50_000])
+    with Proxy(hub.url) as proxy:
+        base = proxy.listen()
+        url = lfs.url(base, path, alice)
+        work = lfs_client.init(git, tmp / "work", hub.url)
+        work.path = path
+        data = add(work, "a.bin", LARGE if lfs_client.agent else 100_000)
+        pushing = work.start("push", url, "main", start_new_session=True)
+        refused = wait.until(lambda: proxy.count(method="PUT", status=429), "the push is told to wait")
+        assert int(refused[0].answer_headers["retry-after"]) >= 1
+        if lfs_client.agent:
+            _, err = pushing.communicate(timeout=120)
+            assert pushing.returncode and "EOF" in text(err), text(err)
+        held.send(slow[50_000:])
+        assert held.answer().status == 200
+        if lfs_client.agent:
+            work("push", "-q", url, "main")
+        else:
+            _, err = pushing.communicate(timeout=120)
+            assert pushing.returncode == 0, text(err)
+    assert Api(hub, path, alice).download(data) == data
+
+
+def test_wrong_bytes(lfs_hub, lfs_client, lfs_work, lfs_size, engine):
+    """The client's own store is damaged: the push fails with a reason, and the object is nowhere to be had."""
+    data, other = add(lfs_work, "a.bin", lfs_size), content(lfs_size, "other")
+    file = lfs.stored(lfs_work, lfs.oid(data))
+    file.chmod(0o600)
+    file.write_bytes(other)
+    said = lfs_work.fails("push", "origin", "main", seconds=300)
+    if lfs_client.agent and lfs_size == LARGE:
+        assert "EOF" in said, said
+    elif engine == "disk":
+        assert f"the bytes received have SHA-256 {lfs.oid(other)}, not {lfs.oid(data)} as announced" in said, said
+    else:
+        assert "Client error" in said, f"the bucket said no, and git-lfs does not show why: {said}"
+    assert lfs_work("ls-remote", "origin") == ""
+    at = Api(lfs_hub, lfs_work.path, lfs_hub.tokens["alice"])
+    assert at.error("download", data)["code"] == 404 and at.error("download", other)["code"] == 404
+    file.write_bytes(data)
+    lfs_work("push", "-q", "origin", "main")
+    assert at.download(data) == data
+
+
+# -- broken off ---------------------------------------------------------------------------------------------------
+
+
+def test_an_upload_that_breaks_off(passage, lfs_client, lfs_size, git, tmp):
+    """The connection ends in the middle of a body: git-lfs sends it again, and of the half nothing stays."""
+    work = lfs_client.init(git, tmp / "work", passage.hub.url)
+    work.path, url = passage.repo()
+    add(work, "a.bin", lfs_size)
+    passage.bytes.order(lambda exchange: passage.bytes.forward(exchange, cut_request=2 * MIB), passage.takes_an_object, times=1)
+    if lfs_client.agent and lfs_size == LARGE:
+        said = work.fails("push", url, "main")
+        assert "EOF" in said and work.refs(url) == {}, said
+    work("push", "-q", url, "main")
+    broken, *whole = [seen for seen in passage.bytes.seen if passage.takes_an_object(seen)]
+    assert broken.status == 0 and 2 * MIB < broken.body_bytes < broken.length
+    assert sum(seen.body_bytes for seen in whole) == lfs_size, "sent again, once"
+    copy = lfs_client.of(git, passage.hub.url).clone(url, tmp / "copy")
+    lfs.same_files(work, copy, "a.bin")
+    passage.assert_stored(1)
+
+
+def test_a_download_that_breaks_off(passage, lfs_client, lfs_size, git, tmp):
+    """The client takes it up where it broke, by a range."""
+    work = lfs_client.init(git, tmp / "work", passage.hub.url)
+    work.path, url = passage.repo()
+    add(work, "a.bin", lfs_size)
+    work("push", "-q", url, "main")
+    passage.bytes.order(lambda exchange: passage.bytes.forward(exchange, cut_answer=2 * MIB), passage.gives_an_object, times=1)
+    copy = lfs_client.of(git, passage.hub.url).clone(url, tmp / "copy")
+    lfs.same_files(work, copy, "a.bin")
+    broken, rest = [seen for seen in passage.bytes.seen if passage.gives_an_object(seen)]
+    assert (broken.status, broken.sent_bytes) == (200, 2 * MIB)
+    assert rest.status == 206 and rest.headers["range"] == f"bytes={lfs_size - rest.sent_bytes}-{lfs_size - 1}"
+    assert rest.answer_headers["content-range"] == f"bytes {lfs_size - rest.sent_bytes}-{lfs_size - 1}/{lfs_size}"
+    assert rest.sent_bytes < lfs_size, "not from the start"
+
+
+def test_killed_at_half_then_resumed(passage, lfs_client, git, tmp):
+    """kill -9 of git and git-lfs in the middle of the body; the next push goes through, and of the first nothing stays."""
+    size = LARGE if lfs_client.agent else 24 * MIB
+    work = lfs_client.init(git, tmp / "work", passage.hub.url)
+    work.path, url = passage.repo()
+    add(work, "a.bin", size)
+    reached, go_on = threading.Event(), threading.Event()
+    bodies = []
+
+    def stall(exchange):
+        def edit(piece):
+            if sum(other.body_bytes for other in bodies) >= size // 2:
+                reached.set()
+                go_on.wait(60)
+            return piece
+        bodies.append(exchange)
+        passage.bytes.forward(exchange, edit=edit)
+
+    passage.bytes.order(stall, passage.takes_an_object)
+    pushing = work.start("push", url, "main", start_new_session=True)
+    assert reached.wait(60), "half of it is on its way"
+    lfs.end(pushing)
+    passage.bytes.obey()
+    go_on.set()
+    assert work("ls-remote", url) == ""
+    work("push", "-q", url, "main", seconds=240)
+    copy = lfs_client.of(git, passage.hub.url).clone(url, tmp / "copy")
+    lfs.same_files(work, copy, "a.bin")
+    passage.assert_stored(1)
+
+
+# -- collections --------------------------------------------------------------------------------------------------
+
+
+def test_gc_during_pushes(lfs_hub, lfs_client, lfs_work, lfs_size, clone_back):
+    """What is uploaded and not yet referenced is not garbage."""
+    stop = threading.Event()
+    failures = []
+
+    def collect():
+        while not stop.is_set():
+            done = lfs_hub.run("gc", check=False)
+            if done.returncode:
+                failures.append(done.stderr)
+                return
+
+    collector = threading.Thread(target=collect)
+    collector.start()
+    sizes = [lfs_size] * 2 if lfs_client.agent else [200_000] * 6
+    try:
+        for number, size in enumerate(sizes):
+            add(lfs_work, f"n{number}.bin", size, number)
+            lfs_work("push", "-q", "origin", "main")
+    finally:
+        stop.set()
+        collector.join(60)
+    assert not failures, failures
+    lfs.same_files(lfs_work, clone_back(lfs_work.path), *(f"n{number}.bin" for number in range(len(sizes))))
+
+
+@pytest.mark.parametrize("collection", [("+30d", "gc"), ("+0d", "gc", "--purge")], ids=["gc after 30 days", "purge"])
+def test_a_collection_between_upload_and_push(passage, lfs_client, git, tmp, collection):
+    """It takes an object that no ref names yet: the push is refused by name, and the next one brings the object again.
+
+    In one repository the objects are uploaded long before; in the other the collection comes while the server is reading
+    the push.
+    """
+    clock, *command = collection
+    collected = []
+
+    def collect(path):
+        passage.hub.run("debug", "clock", clock)
+        passage.hub.run(*command, *([path] if "--purge" in command else []))
+        passage.hub.run("maintain", "--now")
+        collected.append(path)
+
+    for name in ("before", "during"):
+        work = lfs_client.init(git, tmp / name, passage.hub.url)
+        work.path, url = passage.repo(name)
+        data = add(work, "deep/a.bin", 100_000)
+        work("lfs", "push", url, "main")
+        at = Api(passage.hub, work.path, passage.alice)
+        assert at.has(data)
+        if name == "before":
+            collect(work.path)
+        else:
+            passage.door.order(collecting(passage.door, lambda: collect(work.path)), lambda exchange: exchange.path.endswith("/git-receive-pack")
+                               and exchange.method == "POST", times=1)
+        done = work.at(work.cwd, GIT_LFS_SKIP_PUSH="1").run("push", url, "main", check=False)
+        assert collected[-1] == work.path
+        said = text(done.stderr)
+        assert not at.has(data), "it was due"
+        assert done.returncode and "deep/a.bin" in said and lfs.oid(data) in said, said
+        assert work.refs(url) == {}
+        work("push", "-q", url, "main")
+        copy = lfs_client.of(git, passage.hub.url).clone(url, tmp / f"{name}-copy")
+        lfs.same_files(work, copy, "deep/a.bin")
+    passage.hub.fsck()
+    passage.assert_stored(2)
+
+
+def collecting(proxy, collect):
+    """The head of a request goes on, then something happens, then its body."""
+    def held(exchange):
+        done = []
+
+        def edit(piece):
+            if not done:
+                done.append(collect())
+            return piece
+        proxy.forward(exchange, edit=edit)
+    return held
+
+
+# -- a full disk --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp):
+    """A file system of 48 MiB."""
+    if os.geteuid():
+        pytest.skip("to mount a file system takes root")
+    directory = tmp / "small"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "none", directory], check=True)
+    yield directory
+    subprocess.run(["umount", directory], check=True)
+
+
+@pytest.mark.parametrize("place", ["data directory", "storage.url"])
+def test_a_full_disk(small_disk, stopped_hub, lfs_client, git, tmp, place):
+    """What does not fit is refused, at once or in the middle; nothing of it stays, and the hub goes on."""
+    elsewhere = {"storage.url": f"file:{small_disk}"} if place == "storage.url" else {}
+    hub = stopped_hub(settings={"storage.min_free": "4MiB", "lfs.multipart_from": "8MiB", **elsewhere}, debug=True)
+    if not elsewhere:
+        hub.data = small_disk
+    hub.start()
+    objects = small_disk / "objects"
+    with Proxy(hub.url) as proxy:
+        base = proxy.listen("client")
+        alice, path = hub.user("alice"), hub.repo("alice/r")
+        url = lfs.url(base, path, alice)
+        work = lfs_client.init(git, tmp / "work", hub.url)
+        work.path = path
+
+        def refused():
+            said = work.fails("push", url, "main")
+            assert "EOF" in said if lfs_client.agent else "full" in said, said
+            assert work.refs(url) == {}
+            wait.until(lambda: not list((small_disk / "staging").iterdir()), "nothing stays in staging")
+            assert not [file for file in objects.rglob("*") if file.is_file()]
+
+        too_large = add(work, "a.bin", LARGE)
+        refused()
+        work("reset", "-q", "--hard", "HEAD~1")
+        data = add(work, "a.bin", 24 * MIB)
+        ballast = small_disk / "ballast"
+
+        def fill(exchange):
+            def edit(piece):
+                if not ballast.exists() and sum(other.body_bytes for other in bodies) >= 12 * MIB:
+                    free = os.statvfs(small_disk)
+                    ballast.write_bytes(bytes(free.f_bavail * free.f_frsize - MIB))
+                return piece
+            bodies.append(exchange)
+            proxy.forward(exchange, edit=edit)
+
+        bodies = []
+        proxy.order(fill, lambda exchange: exchange.method == "PUT")
+        refused()
+        assert ballast.exists()
+        proxy.obey()
+        plain = git.init(tmp / "plain")
+        plain.commit()
+        plain("push", "-q", hub.git_url(hub.repo("alice/plain"), alice), "main")
+        refused()
+        ballast.unlink()
+        work("push", "-q", url, "main")
+        at = Api(hub, path, alice)
+        assert at.download(data) == data and not at.has(too_large)
+    hub.fsck()
+    hub.stop()
