@@ -40,6 +40,7 @@ def test_dockerfile_copies_what_exists():
     assert re.search(r"^FROM ", text, re.M) and "granary" in text
     for source in re.findall(r"^COPY (?!--from)(\S+) ", text, re.M):
         assert source == "." or (ROOT / source).exists(), source
+    assert "ca-certificates" in text.rsplit("FROM ", 1)[1], "the slim image has none, and buckets are reached by TLS"
 
 
 @needs_nginx

@@ -39,6 +39,7 @@ class Exchange:
         self.path = unquote(parts.path)
         self.query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         self._drained = False
+        self.rest = ()  # of the body, if the answer came before its end
 
     @property
     def length(self):
@@ -217,8 +218,9 @@ class Proxy(Httpd):
         connection.endheaders()
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         chunked = "chunked" in (exchange.headers.get("transfer-encoding") or "")
+        pieces = exchange.body()
         try:
-            for piece in exchange.body():
+            for piece in pieces:
                 if cut_at is not None and exchange.body_bytes > cut_at:
                     connection.close()
                     raise Cut
@@ -228,6 +230,7 @@ class Proxy(Httpd):
                 connection.send(b"0\r\n\r\n")
         except ConnectionError:  # answered early: the answer may be there
             exchange.handler.close_connection = True
+            exchange.rest = pieces
         return connection, connection.getresponse()
 
     def forward(self, exchange, edit=None, cut_request=None, cut_answer=None, rewrite=None):
@@ -235,28 +238,34 @@ class Proxy(Httpd):
         `rewrite(status, headers, body)` gives another answer."""
         connection, response = self.ask(exchange, edit, cut_request)
         with contextlib.closing(connection):
-            headers = {name: value for name, value in response.getheaders() if name.lower() not in ("connection", "keep-alive")}
-            if rewrite:
-                status, headers, body = rewrite(response.status, headers, response.read())
-                headers = {name: value for name, value in headers.items() if name.lower() not in ("content-length", "transfer-encoding")}
-                exchange.start(status, {**headers, "Content-Length": str(len(body))})
-                exchange.send(body)
-                return
-            bodyless = exchange.method == "HEAD" or response.status in (204, 304)
-            chunked = response.chunked and not bodyless
-            if not chunked and not bodyless and response.length is None:
-                headers["Connection"] = "close"
-                exchange.handler.close_connection = True
-            exchange.start(response.status, headers)
-            while not bodyless and (piece := response.read1(PIECE)):
-                if cut_answer is not None and exchange.sent_bytes + len(piece) > cut_answer:
-                    exchange.send(piece[: cut_answer - exchange.sent_bytes])
-                    raise Cut
-                if chunked:
-                    exchange.handler.wfile.write(b"%x\r\n" % len(piece))
-                    exchange.send(piece)
-                    exchange.handler.wfile.write(b"\r\n")
-                else:
-                    exchange.send(piece)
+            self._pass_on(exchange, response, cut_answer, rewrite)
+        for _ in exchange.rest:  # closed with bytes unread, the connection would be reset, and the answer lost
+            pass
+
+    @staticmethod
+    def _pass_on(exchange, response, cut_answer, rewrite):
+        headers = {name: value for name, value in response.getheaders() if name.lower() not in ("connection", "keep-alive")}
+        if rewrite:
+            status, headers, body = rewrite(response.status, headers, response.read())
+            headers = {name: value for name, value in headers.items() if name.lower() not in ("content-length", "transfer-encoding")}
+            exchange.start(status, {**headers, "Content-Length": str(len(body))})
+            exchange.send(body)
+            return
+        bodyless = exchange.method == "HEAD" or response.status in (204, 304)
+        chunked = response.chunked and not bodyless
+        if not chunked and not bodyless and response.length is None:
+            headers["Connection"] = "close"
+            exchange.handler.close_connection = True
+        exchange.start(response.status, headers)
+        while not bodyless and (piece := response.read1(PIECE)):
+            if cut_answer is not None and exchange.sent_bytes + len(piece) > cut_answer:
+                exchange.send(piece[: cut_answer - exchange.sent_bytes])
+                raise Cut
             if chunked:
-                exchange.handler.wfile.write(b"0\r\n\r\n")
+                exchange.handler.wfile.write(b"%x\r\n" % len(piece))
+                exchange.send(piece)
+                exchange.handler.wfile.write(b"\r\n")
+            else:
+                exchange.send(piece)
+        if chunked:
+            exchange.handler.wfile.write(b"0\r\n\r\n")

@@ -1,6 +1,7 @@
 """nginx in front of a hub, with the site of deploy/nginx.conf: only addresses are changed, as a user would."""
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -26,8 +27,9 @@ def configuration(directory, port, upstream_port, edit=lambda site: site):
     (directory / "site.conf").write_text(site)
     temporary = "".join(f"    {kind}_temp_path {directory}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     file = directory / "nginx.conf"
+    user = "user root;\n" if os.getuid() == 0 else ""  # whoever runs the tests owns the directory
     file.write_text(
-        f"pid {directory}/pid;\nerror_log {directory}/error.log warn;\ndaemon off;\nworker_processes 1;\n"
+        f"{user}pid {directory}/pid;\nerror_log {directory}/error.log warn;\ndaemon off;\nworker_processes 1;\n"
         f"events {{ worker_connections 1024; }}\nhttp {{\n    access_log off;\n{temporary}    include {directory}/site.conf;\n}}\n")
     return file
 

@@ -22,6 +22,7 @@ class Passage:
         if engine == "disk":
             self.bytes = self.door
         self.alice = self.hub.user("alice")
+        self.bytes.seen.clear()  # the probe of the start
 
     def __enter__(self):
         return self

@@ -1,7 +1,7 @@
 """The rows of the table: what is done, to whom, and which figures must be reached."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Callable
 
 import objects
@@ -56,7 +56,6 @@ class Row:
     bounds: list
     sides: tuple = ("granary",)
     place: str = "disk"
-    after: Callable = field(default=lambda world, side, place: None)
 
 
 def rate(figure):

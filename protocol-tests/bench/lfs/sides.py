@@ -26,14 +26,14 @@ class LfsServer:
     def batch_href(self, repo):
         raise NotImplementedError
 
-    def batch_request(self, repo, operation, rows):
+    def batch_request(self, repo, operation, rows, transfers=("basic",)):
         return load.post(self.batch_href(repo), {
-            "operation": operation, "transfers": ["basic"], "ref": {"name": "refs/heads/main"}, "objects": rows, "hash_algo": "sha256",
+            "operation": operation, "transfers": transfers, "ref": {"name": "refs/heads/main"}, "objects": rows, "hash_algo": "sha256",
         }, self.credentials)
 
-    def batch(self, repo, operation, rows):
+    def batch(self, repo, operation, rows, transfers=("basic",)):
         """The rows of the answer; none is an error."""
-        request = self.batch_request(repo, operation, rows)
+        request = self.batch_request(repo, operation, rows, transfers)
         answer = wire.http(request.href, request.tail, method="POST", headers={"User-Agent": load.AGENT, **request.headers})
         assert answer.status == 200, (answer.status, answer.text()[:500])
         answered = json.loads(answer.body)["objects"]
