@@ -3,17 +3,23 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use memmap2::Mmap;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
-/// A directory that holds blobs under their keys and, in `staging/`, files that are being written.
+use crate::objects::{Expected, Mistaken, StoreError, compare, read_file, write_file};
+
+/// A directory that holds blobs under their keys and, beside them, files that are being written.
 #[derive(Clone, Debug)]
 pub struct Disk {
     root: PathBuf,
+    /// Where files are written, below `root`.
+    staging: &'static str,
     /// Directories whose own entry this process knows to be durable. One that merely exists may have been made by a
     /// writer, or a process, that did not live to fsync its parent.
     durable: Arc<Mutex<HashSet<PathBuf>>>,
@@ -22,9 +28,11 @@ pub struct Disk {
     directories: Arc<RwLock<()>>,
     /// The name of the network file system it is on.
     network: Option<&'static str>,
+    /// Held as long as the directory is used, if the data directory's lock does not cover it.
+    _lock: Option<Arc<File>>,
 }
 
-/// A file in `staging/`. Gone when dropped, unless published; what a crash leaves there is removed at the next start.
+/// A file that is being written. Gone when dropped, unless published; what a crash leaves there is removed at the next start.
 pub type TempFile = tempfile::NamedTempFile;
 
 #[derive(Debug, thiserror::Error)]
@@ -34,48 +42,86 @@ pub enum OpenError {
          put the data directory on a local disk"
     )]
     NetworkFileSystem { path: PathBuf, kind: &'static str },
+    #[error("there is no directory {path}: is it mounted?")]
+    Absent { path: PathBuf },
+    #[error("{path} is not the directory that is meant: {why}")]
+    Mistaken { path: PathBuf, why: Box<dyn std::error::Error + Send + Sync> },
+    #[error("{path} is in use by another hub, or by another command")]
+    InUse { path: PathBuf },
     #[error("cannot use {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
 }
 
+/// In the data directory, all of which is ours.
 const STAGING: &str = "staging";
+/// In a directory that somebody named, where a plain word might be somebody's own.
+const STAGING_APART: &str = ".granary-staging";
+const LOCK_APART: &str = ".granary-lock";
 
 impl Disk {
     /// Opens `root`, creating it (0700) if needed, and empties its staging directory. One process at a time: the
     /// caller holds the data directory's lock.
     pub fn open(root: &Path) -> Result<Disk, OpenError> {
-        let disk = Disk::prepare(root)?;
-        match disk.network {
-            Some(kind) => Err(OpenError::NetworkFileSystem { path: root.to_owned(), kind }),
-            None => disk.empty_staging(),
+        let io_error = |source| OpenError::Io { path: root.to_owned(), source };
+        create_root(root).map_err(io_error)?;
+        let disk = Disk::of(root, STAGING, None).map_err(io_error)?;
+        if let Some(kind) = disk.network {
+            return Err(OpenError::NetworkFileSystem { path: root.to_owned(), kind });
         }
+        disk.empty_staging().map_err(io_error)?;
+        Ok(disk)
     }
 
-    /// As [`Disk::open`], for a directory that may be on a network file system. Nothing in it is ever mapped: a file
-    /// that another machine truncates would take the process with it.
-    pub(crate) fn open_unmapped(root: &Path) -> Result<Disk, OpenError> {
-        Disk::prepare(root)?.empty_staging()
+    /// A directory that somebody named, perhaps on a network file system. Nothing in it is ever mapped: a file that
+    /// another machine truncates would take the process with it. Locked as long as it is used; created and marked only
+    /// if it is new. What others may have put there stays: staging has a name of our own, and is emptied only beside our
+    /// mark.
+    pub(crate) fn open_apart(root: &Path, expected: Expected) -> Result<Disk, OpenError> {
+        let path = || root.to_owned();
+        let io_error = |source| OpenError::Io { path: path(), source };
+        let mistaken = |why: Mistaken| OpenError::Mistaken { path: path(), why: why.into() };
+        let unmarked = |error: StoreError| mistaken(error.into());
+        match expected {
+            Expected::New(_) => create_root(root).map_err(io_error)?,
+            Expected::Any | Expected::Known(_) if !root.is_dir() => {
+                return Err(OpenError::Absent { path: path() });
+            }
+            // Before anything is written: an empty mount point is left as it is.
+            Expected::Any | Expected::Known(_) => {
+                compare(expected, read_file(root).map_err(unmarked)?).map_err(mistaken)?;
+            }
+        }
+        let lock = lock(root)?;
+        let disk = Disk::of(root, STAGING_APART, lock.map(Arc::new)).map_err(io_error)?;
+        create_dirs(&disk.staging_path()).map_err(io_error)?;
+        let mut mark = read_file(root).map_err(unmarked)?;
+        if let (Expected::New(id), None) = (expected, mark) {
+            write_file(&disk, id).map_err(unmarked)?;
+            mark = Some(id);
+        }
+        compare(expected, mark).map_err(mistaken)?;
+        if mark.is_some() {
+            disk.empty_staging().map_err(io_error)?;
+        }
+        Ok(disk)
     }
 
-    fn prepare(root: &Path) -> Result<Disk, OpenError> {
-        let io_error = |source| OpenError::Io { path: root.to_owned(), source };
-        create_dirs(root).map_err(io_error)?;
-        let network = network_file_system(root).map_err(io_error)?;
-        Ok(Disk { root: root.to_owned(), durable: Arc::default(), directories: Arc::default(), network })
+    fn of(root: &Path, staging: &'static str, lock: Option<Arc<File>>) -> io::Result<Disk> {
+        let network = network_file_system(root)?;
+        let root = root.to_owned();
+        Ok(Disk { root, staging, durable: Arc::default(), directories: Arc::default(), network, _lock: lock })
     }
 
-    fn empty_staging(self) -> Result<Disk, OpenError> {
-        let root = &self.root;
-        let io_error = |source| OpenError::Io { path: root.to_owned(), source };
-        let staging = root.join(STAGING);
+    fn staging_path(&self) -> PathBuf {
+        self.root.join(self.staging)
+    }
+
+    fn empty_staging(&self) -> io::Result<()> {
+        let staging = self.staging_path();
         match fs::remove_dir_all(&staging) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(error)),
-            _ => create_dirs(&staging).map_err(io_error)?,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => create_dirs(&staging),
         }
-        if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_directory(parent).map_err(io_error)?;
-        }
-        Ok(self)
     }
 
     /// The name of the network file system it is on, if it is.
@@ -89,7 +135,12 @@ impl Disk {
 
     /// An empty file on the same file system, to be filled and then published or dropped.
     pub fn temp_file(&self) -> io::Result<TempFile> {
-        tempfile::Builder::new().prefix("").tempfile_in(self.root.join(STAGING))
+        tempfile::Builder::new().prefix("").tempfile_in(self.staging_path())
+    }
+
+    /// A file without a name on the same file system: scratch room that goes with its last handle.
+    pub(crate) fn unnamed_file(&self) -> io::Result<File> {
+        tempfile::tempfile_in(self.staging_path())
     }
 
     /// Makes the bytes of `file` durable under `key`: fsync of the file, rename, fsync of every directory on the way
@@ -209,6 +260,65 @@ fn create_dirs(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Creates `root`, and what is missing above it, durably.
+fn create_root(root: &Path) -> io::Result<()> {
+    let missing = missing(root);
+    create_dirs(root)?;
+    for directory in &missing {
+        sync_directory(parent_of(directory))?;
+    }
+    if missing.is_empty() {
+        // Whoever created it may not have lived to do this. One that others own may not be ours to open.
+        match sync_directory(parent_of(root)) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What is to be created, the lowest first.
+fn missing(root: &Path) -> Vec<PathBuf> {
+    root.ancestors().take_while(|path| !is_here(path)).map(Path::to_owned).collect()
+}
+
+/// An empty path, the parent of a relative name, is the working directory.
+fn is_here(path: &Path) -> bool {
+    path.as_os_str().is_empty() || path.exists()
+}
+
+/// Where the entry of `directory` is.
+fn parent_of(directory: &Path) -> &Path {
+    match directory.parent() {
+        // Of the root itself.
+        None => directory,
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    }
+}
+
+/// Keeps others away from `root` as long as the file is open. `None` where the file system knows no locks, as NFS may
+/// not.
+fn lock(root: &Path) -> Result<Option<File>, OpenError> {
+    let path = root.join(LOCK_APART);
+    let io_error = |source| OpenError::Io { path: path.clone(), source };
+    // Opened for writing: NFS makes a lock of ranges of it, which takes that.
+    let opened = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
+    let file = opened.map_err(io_error)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Err(OpenError::InUse { path: root.to_owned() }),
+        Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            tracing::warn!(
+                path = %root.display(),
+                "this file system knows no locks: make sure that no other hub uses this directory"
+            );
+            Ok(None)
+        }
+        Err(errno) => Err(io_error(errno.into())),
+    }
+}
+
 /// A directory entry is durable only once its directory is.
 pub fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
@@ -216,8 +326,18 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// The name of the network file system `path` lies on, if it does.
 fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
-    Ok(network_name(rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff))
+    let magic = rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff;
+    if magic == FUSE {
+        tracing::warn!(
+            path = %path.display(),
+            "this file system is made by a program (FUSE), which does not say what is behind it: if that is another \
+             machine, it is unsafe for the data directory"
+        );
+    }
+    Ok(network_name(magic))
 }
+
+const FUSE: u64 = 0x6573_5546;
 
 /// By the magic numbers of statfs(2).
 fn network_name(magic: u64) -> Option<&'static str> {
@@ -231,6 +351,7 @@ fn network_name(magic: u64) -> Option<&'static str> {
         0x0bd0_0bd0 => "Lustre",
         0x0102_1997 => "9P",
         0x4750_4653 => "GPFS",
+        0x1983_0326 => "BeeGFS",
         _ => return None,
     })
 }
@@ -282,6 +403,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_created_above_the_root_is_made_durable_where_it_is() {
+        let parents: Vec<_> = [Path::new("data"), Path::new("a/b"), Path::new("/a/b"), Path::new("/")]
+            .iter()
+            .map(|path| parent_of(path).to_str().unwrap())
+            .collect();
+        assert_eq!(parents, [".", "a", "/a", "/"]);
+        assert!(is_here(Path::new("")) && is_here(Path::new("/")) && !is_here(Path::new("not here")));
+        let directory = tempfile::tempdir().unwrap();
+        let (here, deep) = (directory.path(), directory.path().join("a/b/data"));
+        assert_eq!(missing(&deep), [deep.clone(), here.join("a/b"), here.join("a")]);
+        create_root(&deep).unwrap();
+        assert_eq!(missing(&deep), [] as [PathBuf; 0]);
+        create_root(&deep).unwrap();
+    }
+
+    #[test]
     fn start_removes_what_a_crash_left_in_staging() {
         let directory = tempfile::tempdir().unwrap();
         let disk = Disk::open(directory.path()).unwrap();
@@ -295,7 +432,9 @@ mod tests {
     fn network_file_systems_are_known_by_their_magic() {
         assert_eq!(network_name(0x6969), Some("NFS"));
         assert_eq!(network_name(0xff53_4d42), Some("CIFS"));
+        assert_eq!(network_name(0x1983_0326), Some("BeeGFS"));
         assert_eq!(network_name(0xef53), None, "ext4");
+        assert_eq!(network_name(FUSE), None, "it may be anything");
         assert_eq!(network_name(0x0102_1994), None, "tmpfs");
         let error = OpenError::NetworkFileSystem { path: "/nas/granary".into(), kind: "NFS" };
         assert!(error.to_string().contains("put the data directory on a local disk"));

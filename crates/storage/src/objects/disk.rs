@@ -4,19 +4,21 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use database::Sha256;
 use rustix::fs::{Advice, CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use super::buffers::Buffers;
-use super::{Hasher, StoreError};
+use super::{Expected, Hasher, Identity, Marked, StoreError, StoreId, mark};
 use crate::Disk;
 
 #[derive(Clone)]
 pub(super) struct DiskObjects {
     disk: Disk,
     pub(super) buffers: Buffers,
+    pub(super) identity: Arc<Identity>,
 }
 
 /// Read in one go on a blocking thread when an object is read back: seconds at most, so that a shutdown need not wait.
@@ -24,8 +26,8 @@ const READ_BACK_STEP: u64 = 64 * 1024 * 1024;
 const READ_BACK_BUFFER: usize = 1024 * 1024;
 
 impl DiskObjects {
-    pub(super) fn new(disk: Disk) -> DiskObjects {
-        DiskObjects { disk, buffers: Buffers::default() }
+    pub(super) fn new(disk: Disk, expected: Expected) -> DiskObjects {
+        DiskObjects { disk, buffers: Buffers::default(), identity: Arc::new(Identity::new(expected)) }
     }
 
     pub(super) fn disk(&self) -> &Disk {
@@ -91,6 +93,18 @@ impl DiskObjects {
             Ok(keys)
         })
         .await
+    }
+}
+
+impl Marked for DiskObjects {
+    async fn read_mark(&self) -> Result<Option<StoreId>, StoreError> {
+        let disk = self.disk.clone();
+        blocking(move || mark::read_file(disk.root())).await
+    }
+
+    async fn write_mark(&self, id: StoreId) -> Result<(), StoreError> {
+        let disk = self.disk.clone();
+        blocking(move || mark::write_file(&disk, id)).await
     }
 }
 

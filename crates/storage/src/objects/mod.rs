@@ -3,12 +3,16 @@
 //! A key is written once: [`ObjectStore::writer`], [`Writer::finish`], [`Complete::publish`]. What is dropped on the
 //! way leaves nothing. Nothing here knows which keys exist, or whose they are.
 //!
+//! That nothing is under a key counts only in the store that is meant ([`ObjectStore::confirm`]): before it is said, and
+//! before anything is written or deleted, the store's mark was read within the last minute.
+//!
 //! Futures of the SDK are large: they are boxed, so that a read from a warm disk does not carry room for one.
 
 mod buffers;
 mod disk;
 mod error;
 mod hash;
+mod mark;
 mod read;
 mod write;
 
@@ -20,11 +24,13 @@ use bytes::Bytes;
 use database::Sha256;
 
 pub use error::StoreError;
+pub use mark::{Expected, StoreId};
 
 use crate::s3::{Bucket, S3Complete, S3Config, S3Reader, S3Writer};
 use crate::{Disk, OpenError};
 use disk::DiskObjects;
 pub(crate) use hash::Hasher;
+pub(crate) use mark::{Identity, MARK, MARK_BYTES_MAX, Marked, Mistaken, compare, read_file, write_file};
 
 /// Where large objects are. Cheap to clone.
 #[derive(Clone)]
@@ -63,22 +69,63 @@ enum ReaderEngine {
 impl ObjectStore {
     /// In the data directory.
     pub fn on(disk: Disk) -> ObjectStore {
-        ObjectStore(Engine::Disk(DiskObjects::new(disk)))
+        ObjectStore(Engine::Disk(DiskObjects::new(disk, Expected::Any)))
     }
 
-    /// In a directory of their own, which may be on a network file system: nothing there is ever mapped. Files being
-    /// written are in its `staging/`, which is emptied now: one process at a time.
+    /// In a directory of their own, which is there and may be anybody's: as [`ObjectStore::in_directory`].
     pub fn at(path: &Path) -> Result<ObjectStore, OpenError> {
-        Ok(ObjectStore::on(Disk::open_unmapped(path)?))
+        ObjectStore::in_directory(path, Expected::Any)
     }
 
-    /// In a bucket. Nothing is asked of it yet.
+    /// In a directory of their own, which may be on a network file system: nothing there is ever mapped. Created and
+    /// marked if it is [`Expected::New`]; otherwise it is there, and what is expected. Nobody else uses it meanwhile.
+    pub fn in_directory(path: &Path, expected: Expected) -> Result<ObjectStore, OpenError> {
+        let disk = Disk::open_apart(path, expected)?;
+        let expected = match expected {
+            Expected::New(id) => Expected::Known(id),
+            expected => expected,
+        };
+        Ok(ObjectStore(Engine::Disk(DiskObjects::new(disk, expected))))
+    }
+
+    /// In a bucket, whatever it is. Nothing is asked of it yet.
     pub async fn s3(config: S3Config) -> Result<ObjectStore, StoreError> {
         Ok(ObjectStore(Engine::S3(Bucket::connect(config).await?)))
     }
 
+    /// What the store has to be from now on.
+    pub fn expect(&self, expected: Expected) {
+        match &self.0 {
+            Engine::Disk(disk) => disk.identity.expect(expected),
+            Engine::S3(bucket) => bucket.identity().expect(expected),
+        }
+    }
+
+    /// Asks the store for its mark, unless that was done within the last minute: `Unavailable` if it cannot be read or
+    /// is not the one expected. Until then, that something is not in the store means nothing.
+    pub async fn confirm(&self) -> Result<(), StoreError> {
+        match &self.0 {
+            Engine::Disk(disk) => disk.identity.confirm(disk).await,
+            Engine::S3(bucket) => Box::pin(bucket.confirm()).await,
+        }
+    }
+
+    /// The mark it bears, whatever is expected.
+    pub async fn mark(&self) -> Result<Option<StoreId>, StoreError> {
+        match &self.0 {
+            Engine::Disk(disk) => disk.read_mark().await,
+            Engine::S3(bucket) => Box::pin(bucket.read_mark()).await,
+        }
+    }
+
+    /// `NotFound` and the like, if it is the store that is meant where nothing was found.
+    async fn believed<T>(&self, missing: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.confirm().await.and(missing)
+    }
+
     /// Begins to store `size` bytes under `key`, a name never used before.
     pub async fn writer(&self, key: &str, size: u64) -> Result<Writer, StoreError> {
+        self.confirm().await?;
         Ok(Writer(match &self.0 {
             Engine::Disk(disk) => WriterEngine::Disk(Box::new(disk.writer(key, size))),
             Engine::S3(bucket) => WriterEngine::S3(Box::new(bucket.writer(key, size))),
@@ -87,30 +134,42 @@ impl ObjectStore {
 
     /// Begins to read `range` of the bytes under `key`, all of which must be there.
     pub async fn reader(&self, key: &str, range: Range<u64>) -> Result<Reader, StoreError> {
-        Ok(Reader(match &self.0 {
-            Engine::Disk(disk) => ReaderEngine::Disk(Box::new(disk.reader(key, range).await?)),
-            Engine::S3(bucket) => ReaderEngine::S3(Box::new(Box::pin(bucket.reader(key, range)).await?)),
-        }))
+        let reader = match &self.0 {
+            Engine::Disk(disk) => disk.reader(key, range).await.map(Box::new).map(ReaderEngine::Disk),
+            Engine::S3(bucket) => {
+                Box::pin(bucket.reader(key, range)).await.map(Box::new).map(ReaderEngine::S3)
+            }
+        };
+        match reader.map(Reader) {
+            Err(StoreError::NotFound) => self.believed(Err(StoreError::NotFound)).await,
+            other => other,
+        }
     }
 
     /// `None` if there is nothing under `key`.
     pub async fn size_bytes(&self, key: &str) -> Result<Option<u64>, StoreError> {
-        match &self.0 {
-            Engine::Disk(disk) => disk.size_bytes(key).await,
-            Engine::S3(bucket) => Ok(Box::pin(bucket.head(key)).await?.map(|head| head.size)),
-        }
+        let size = match &self.0 {
+            Engine::Disk(disk) => disk.size_bytes(key).await?,
+            Engine::S3(bucket) => Box::pin(bucket.head_object(key)).await?.map(|head| head.size),
+        };
+        if size.is_none() { self.believed(Ok(None)).await } else { Ok(size) }
     }
 
     /// The SHA-256 of the bytes under `key`, and how many they are: read back, in bounded memory.
     pub async fn sha256(&self, key: &str) -> Result<(Sha256, u64), StoreError> {
-        match &self.0 {
+        let found = match &self.0 {
             Engine::Disk(disk) => disk.sha256(key).await,
             Engine::S3(bucket) => Box::pin(bucket.sha256(key)).await,
+        };
+        match found {
+            Err(StoreError::NotFound) => self.believed(Err(StoreError::NotFound)).await,
+            other => other,
         }
     }
 
     /// Deleting what is not there succeeds: a crash may have come between bytes and row.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.confirm().await?;
         match &self.0 {
             Engine::Disk(disk) => disk.delete(key).await,
             Engine::S3(bucket) => Box::pin(bucket.delete(key)).await,
@@ -120,6 +179,7 @@ impl ObjectStore {
     /// The keys that begin with `prefix`, which ends with a slash; for small "directories" such as those of one
     /// object, when rows have to be made anew.
     pub async fn keys_under(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.confirm().await?;
         match &self.0 {
             Engine::Disk(disk) => disk.keys_under(prefix).await,
             Engine::S3(bucket) => Box::pin(bucket.keys_under(prefix)).await,

@@ -23,9 +23,24 @@ pub struct Capabilities {
     pub range: bool,
     /// HEAD shows the SHA-256 that was enforced.
     pub head_checksum: bool,
+    /// Everybody can store objects, so no signature keeps anybody to anything: then nothing above but `range` is true.
+    pub open_to_write: bool,
+    /// Everybody who knows or guesses a key can read what is there.
+    pub open_to_read: bool,
     /// By how much the bucket's clock is ahead of ours.
     pub clock_skew_s: i64,
 }
+
+impl Capabilities {
+    /// As far as they do not depend on signatures, which this bucket does not need.
+    pub(super) fn without_signatures(self) -> Capabilities {
+        let Capabilities { range, open_to_read, clock_skew_s, .. } = self;
+        Capabilities { range, open_to_read, clock_skew_s, open_to_write: true, ..Capabilities::default() }
+    }
+}
+
+const OPEN_TO_WRITE: &str = "OPEN FOR WRITING:";
+const OPEN_TO_READ: &str = "open for reading:";
 
 /// From here on the operator is warned; at fifteen minutes buckets refuse signatures.
 const SKEW_NOTABLE_S: u64 = 60;
@@ -70,6 +85,15 @@ impl fmt::Display for Capabilities {
             "checksum in HEAD: what the bucket checked is not read back",
             "checksum in HEAD: not shown; Granary reads every upload to the bucket back once",
         )?;
+        if self.open_to_write {
+            let advice = "everybody can store and replace objects without a signature! Close the bucket; until then \
+                          uploads pass through Granary";
+            writeln!(f, "no  {OPEN_TO_WRITE} {advice}")?;
+        }
+        if self.open_to_read {
+            let advice = "whoever learns where an object is can read it for ever, without a signature";
+            writeln!(f, "no  {OPEN_TO_READ} {advice}")?;
+        }
         let skew_s = self.clock_skew_s.unsigned_abs();
         if skew_s < SKEW_NOTABLE_S {
             return write!(f, "yes clock: agrees with the bucket's");
@@ -94,6 +118,8 @@ mod tests {
         multipart: true,
         range: true,
         head_checksum: true,
+        open_to_write: false,
+        open_to_read: false,
         clock_skew_s: 0,
     };
 
@@ -108,6 +134,26 @@ mod tests {
         assert!(behind.to_string().contains("60 s behind the bucket"));
         let agrees = Capabilities { clock_skew_s: 59, ..ALL };
         assert!(agrees.to_string().ends_with("yes clock: agrees with the bucket's"));
+    }
+
+    #[test]
+    fn a_bucket_that_is_open_is_said_to_be() {
+        let open = Capabilities { open_to_read: true, clock_skew_s: 7, ..ALL }.without_signatures();
+        let expected = Capabilities {
+            range: true,
+            open_to_write: true,
+            open_to_read: true,
+            clock_skew_s: 7,
+            ..Capabilities::default()
+        };
+        assert_eq!(open, expected);
+        let text = open.to_string();
+        assert_eq!(text.lines().count(), 10);
+        assert!(
+            text.contains("no  OPEN FOR WRITING: everybody") && text.contains("no  open for reading: "),
+            "{text}"
+        );
+        assert!(text.ends_with("yes clock: agrees with the bucket's"));
     }
 
     #[test]

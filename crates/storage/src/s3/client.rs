@@ -1,6 +1,6 @@
 //! The SDK's client, the requests that answer at once, and what its errors mean to us.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
@@ -21,11 +21,17 @@ use tokio::sync::Semaphore;
 
 use super::{Bucket, Capabilities, Head, Inner, S3Config, credentials};
 use crate::StoreError;
+use crate::objects::{Expected, Hasher, Identity, MARK, MARK_BYTES_MAX, Marked, StoreId};
 
 /// How often a request is tried that may be repeated.
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const CONNECT_MAX: Duration = Duration::from_secs(10);
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A request that carries nothing gets so long, whatever `storage.s3_timeout` says, with all its retries: clients wait
+/// for the answer, and git-lfs leaves after 30 s without a byte.
+const CONTROL_MAX: Duration = Duration::from_secs(20);
+/// Each of its attempts: so that one that was lost leaves time for another.
+const CONTROL_ATTEMPT_MAX: Duration = Duration::from_secs(8);
 
 impl Bucket {
     /// Checks `config`; asks nothing of the bucket.
@@ -42,7 +48,7 @@ impl Bucket {
             .credentials_provider(credentials.clone())
             .region(Region::new(config.region.clone()))
             .force_path_style(config.path_style)
-            .timeout_config(timeouts(config.timeout))
+            .timeout_config(control_timeouts(config.timeout))
             .retry_config(
                 RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(FIRST_PAUSE),
             )
@@ -59,7 +65,9 @@ impl Bucket {
         let client = aws_sdk_s3::Client::from_conf(settings.build());
         let buffers = Arc::new(Semaphore::new(config.part_buffers.max(1)));
         let capabilities = RwLock::new(Capabilities::default());
-        Ok(Bucket(Arc::new(Inner { config, client, credentials, capabilities, buffers })))
+        let identity = Identity::new(Expected::Any);
+        let spool = OnceLock::new();
+        Ok(Bucket(Arc::new(Inner { config, client, credentials, capabilities, identity, buffers, spool })))
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -74,6 +82,15 @@ impl Bucket {
 
     /// `None` if there is nothing under `key`.
     pub async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
+        let head = self.head_object(key).await?;
+        if head.is_none() {
+            self.confirm().await?;
+        }
+        Ok(head)
+    }
+
+    /// As [`Bucket::head`], of whatever bucket it is.
+    pub(crate) async fn head_object(&self, key: &str) -> Result<Option<Head>, StoreError> {
         let request = self.0.client.head_object().bucket(&self.0.config.bucket).key(self.object_name(key));
         match Box::pin(request.checksum_mode(ChecksumMode::Enabled).send()).await {
             Ok(head) => {
@@ -90,7 +107,13 @@ impl Bucket {
         }
     }
 
+    /// With what interrupted uploads left of it.
     pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.delete_object(key).await?;
+        self.end_multiparts(key).await
+    }
+
+    pub(super) async fn delete_object(&self, key: &str) -> Result<(), StoreError> {
         let request = self.0.client.delete_object().bucket(&self.0.config.bucket).key(self.object_name(key));
         match Box::pin(request.send()).await.map_err(store_error) {
             Ok(_) | Err(StoreError::NotFound) => Ok(()),
@@ -120,15 +143,57 @@ impl Bucket {
     /// For requests that carry `bytes`: a bucket that takes less than 1 MiB a second counts as stalled.
     pub(super) fn upload_timeouts(&self, bytes: u64) -> aws_sdk_s3::config::Builder {
         let within = self.0.config.timeout + Duration::from_secs(bytes >> 20);
-        aws_sdk_s3::Config::builder().timeout_config(timeouts(within))
+        aws_sdk_s3::Config::builder().timeout_config(long_timeouts(within, ATTEMPTS))
     }
 }
 
-/// An answer must have begun `within` this of the request.
-pub(super) fn timeouts(within: Duration) -> TimeoutConfig {
+impl Marked for Bucket {
+    async fn read_mark(&self) -> Result<Option<StoreId>, StoreError> {
+        let request = self.0.client.get_object().bucket(&self.0.config.bucket).key(self.object_name(MARK));
+        let mut answer = match Box::pin(request.send()).await {
+            Ok(answer) => answer.body,
+            Err(error) => match store_error(error) {
+                StoreError::NotFound => return Ok(None),
+                error => return Err(error),
+            },
+        };
+        let mut bytes = Vec::new();
+        let reading = async {
+            while let Some(piece) = answer.try_next().await.map_err(StoreError::unavailable)? {
+                bytes.extend_from_slice(&piece);
+                if bytes.len() >= MARK_BYTES_MAX {
+                    break;
+                }
+            }
+            StoreId::of_mark(&bytes).map(Some)
+        };
+        let within = self.0.config.timeout;
+        tokio::time::timeout(within, reading).await.unwrap_or_else(|late| Err(StoreError::unavailable(late)))
+    }
+
+    async fn write_mark(&self, id: StoreId) -> Result<(), StoreError> {
+        let mark = id.mark();
+        let sha256 = Hasher::of(&mark);
+        self.put(MARK, mark, &sha256).await
+    }
+}
+
+/// Of requests that carry nothing.
+fn control_timeouts(within: Duration) -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(within.min(CONNECT_MAX))
+        .operation_attempt_timeout(within.min(CONTROL_ATTEMPT_MAX))
+        .operation_timeout(CONTROL_MAX)
+        .build()
+}
+
+/// Of those that take their time: an answer must have begun `within` this of the request, and of the first of so many
+/// `attempts` within as many times that.
+pub(super) fn long_timeouts(within: Duration, attempts: u32) -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(within.min(CONNECT_MAX))
         .operation_attempt_timeout(within)
+        .operation_timeout(within * attempts)
         .build()
 }
 

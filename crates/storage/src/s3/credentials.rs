@@ -17,7 +17,7 @@ use super::config::{S3Config, S3Credentials};
 
 /// The last minute of credentials is not used: a request signed in it may arrive after their end.
 pub(super) const UNUSED_MS: i64 = 60_000;
-/// With so little left, new ones are asked for. A URL dies with the credentials that signed it, so early is better.
+/// With so little left, new ones are asked for in any case.
 const REFRESH_MS: i64 = 10 * 60_000;
 /// Between two attempts while the old ones are good: an instance gets the same ones again for a while.
 const RETRY_MS: i64 = 30_000;
@@ -65,6 +65,8 @@ struct Refreshed<P> {
 #[derive(Clone, Debug, Default)]
 struct Held {
     credentials: Option<Credentials>,
+    /// When they came. An instance may give the same ones again: then they are as new as that.
+    got_ms: i64,
     asked_ms: i64,
 }
 
@@ -75,9 +77,13 @@ impl Held {
         self.credentials.as_ref().map_or(0, expiry_ms).saturating_sub(now_ms + UNUSED_MS)
     }
 
+    /// Once half of their time is over: a URL dies with the credentials that signed it, so one signed now is good for
+    /// at least as long again as they are old.
     fn wants_refresh(&self, now_ms: i64) -> bool {
         let left_ms = self.left_ms(now_ms);
-        left_ms <= 0 || (left_ms < REFRESH_MS && now_ms - self.asked_ms >= RETRY_MS)
+        let ends = self.credentials.as_ref().and_then(expiry_ms).is_some();
+        let is_late = ends && (left_ms < REFRESH_MS || left_ms < self.left_ms(self.got_ms) / 2);
+        left_ms <= 0 || (is_late && now_ms - self.asked_ms >= RETRY_MS)
     }
 
     fn usable(self, now_ms: i64) -> Option<Credentials> {
@@ -127,7 +133,7 @@ impl<P: ProvideCredentials> Refreshed<P> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.asked_ms = now_ms;
         match answer {
-            Ok(credentials) => held.credentials = Some(credentials),
+            Ok(credentials) => (held.credentials, held.got_ms) = (Some(credentials), now_ms),
             Err(error) => match held.clone().usable(now_ms) {
                 Some(_) => {
                     tracing::warn!(%error, "credentials of the bucket could not be refreshed; the old ones are still good")
@@ -228,6 +234,25 @@ mod tests {
         assert_eq!(credentials.current().await.unwrap().access_key_id(), "key-1");
     }
 
+    #[test]
+    fn half_of_their_time_is_enough() {
+        let minutes = |count: i64| 1_700_000_000_000 + count * MINUTE_MS;
+        let end = UNIX_EPOCH + Duration::from_millis(minutes(361).unsigned_abs());
+        let credentials = Some(Credentials::new("key", "secret", None, Some(end), "test"));
+        let mut held = Held { credentials, got_ms: minutes(0), asked_ms: minutes(0) };
+        assert!(!held.wants_refresh(minutes(1)) && !held.wants_refresh(minutes(180)));
+        assert!(held.wants_refresh(minutes(181)));
+        // The same ones came again.
+        (held.got_ms, held.asked_ms) = (minutes(181), minutes(181));
+        assert!(!held.wants_refresh(minutes(182)) && !held.wants_refresh(minutes(270)));
+        assert!(held.wants_refresh(minutes(271)));
+        // None came: not too often.
+        held.asked_ms = minutes(271);
+        assert!(
+            !held.wants_refresh(minutes(271) + RETRY_MS - 1) && held.wants_refresh(minutes(271) + RETRY_MS)
+        );
+    }
+
     #[tokio::test]
     async fn a_failed_refresh_does_not_hurt_while_the_old_ones_are_good() {
         let credentials = refreshed(5 * MINUTE_MS);
@@ -252,8 +277,8 @@ mod tests {
 
     #[tokio::test]
     async fn those_that_never_end_are_kept() {
-        let forever =
-            Held { credentials: Some(Credentials::new("key", "secret", None, None, "test")), asked_ms: 0 };
+        let credentials = Some(Credentials::new("key", "secret", None, None, "test"));
+        let forever = Held { credentials, got_ms: 0, asked_ms: 0 };
         assert!(!forever.wants_refresh(i64::MAX / 2));
         assert!(forever.usable(i64::MAX / 2).is_some());
     }

@@ -8,9 +8,12 @@ use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::date_time::{DateTime, Format};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::StoreError;
+
+/// Of an answer. What is asked for by such requests is small, and so are error documents.
+const BODY_MAX: usize = 256 * 1024;
 
 pub(super) struct PlainClient {
     connector: Connector,
@@ -20,6 +23,8 @@ pub(super) struct PlainClient {
 pub(super) struct Answer {
     pub status: u16,
     pub etag: Option<String>,
+    /// How the bucket says that the body is to be decoded.
+    pub encoding: Option<String>,
     /// What the other side's clock said, in seconds since the epoch.
     pub date_s: Option<i64>,
     pub body: Bytes,
@@ -71,10 +76,10 @@ impl PlainClient {
             let mut answer = self.connector.call(request).await.map_err(StoreError::unavailable)?;
             let header = |name| answer.headers().get(name).map(str::to_owned);
             let (status, etag, date) = (answer.status().as_u16(), header("etag"), header("date"));
-            let body = ByteStream::new(std::mem::replace(answer.body_mut(), SdkBody::empty()));
-            let body = body.collect().await.map_err(StoreError::unavailable)?.into_bytes();
+            let encoding = header("content-encoding");
+            let body = collect(std::mem::replace(answer.body_mut(), SdkBody::empty())).await?;
             let date = date.and_then(|date| DateTime::from_str(&date, Format::HttpDate).ok());
-            Ok(Answer { status, etag, date_s: date.map(|date| date.secs()), body })
+            Ok(Answer { status, etag, encoding, date_s: date.map(|date| date.secs()), body })
         };
         let late = |_| StoreError::unavailable(format!("no answer within {} s", self.within.as_secs()));
         let answer: Result<Answer, StoreError> =
@@ -87,6 +92,17 @@ impl PlainClient {
     }
 }
 
+async fn collect(body: SdkBody) -> Result<Bytes, StoreError> {
+    let (mut body, mut bytes) = (ByteStream::new(body), BytesMut::new());
+    while let Some(piece) = body.try_next().await.map_err(StoreError::unavailable)? {
+        if bytes.len() + piece.len() > BODY_MAX {
+            return Err(StoreError::unavailable(format!("an answer of more than {BODY_MAX} bytes")));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +112,7 @@ mod tests {
         let answer = |body: &'static str| Answer {
             status: 403,
             etag: None,
+            encoding: None,
             date_s: None,
             body: Bytes::from_static(body.as_bytes()),
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use database::Sha256;
 
-use super::config::encode_path;
+use super::config::{Site, encode_path};
 use super::credentials::world_ms;
 use super::plain::{Answer, PlainClient};
 use super::{Binding, Bucket, Capabilities, Signer};
@@ -17,9 +17,25 @@ use crate::objects::Hasher;
 const RIGHT: &[u8] = b"The bytes that were announced and nothing else.\n";
 /// Of the same length, so that the length gives nothing away.
 const WRONG: &[u8] = b"Other bytes, by somebody who was given the URL.\n";
+/// [`RIGHT`] in gzip's wrapping: whoever decodes it gets other bytes.
+const ENCODED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x01\x30\x00\xcf\xff\
+    The bytes that were announced and nothing else.\n\x5a\x5d\x0b\xf6\x30\x00\x00\x00";
+/// Of what is tried here: what another version found out is found out anew.
+const VERSION: u32 = 2;
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 impl Bucket {
+    /// What the answers of [`Bucket::probe`] depend on: the way that clients and we go to the bucket, and what is tried.
+    pub fn examined_as(&self) -> String {
+        let site = |site: Result<Site, _>| match site {
+            Ok(Site { origin, path, .. }) => format!("{origin}{path}"),
+            Err(error) => format!("{error}"),
+        };
+        let config = self.config();
+        let (ours, public) = (site(config.site()), site(config.public_site()));
+        format!("version {VERSION}: {ours} for us, {public} for clients, region {}", config.region)
+    }
+
     /// Finds out what the bucket enforces, with small objects under `.probe/` of which nothing stays. Runs to its end
     /// even if the caller goes away. An error means that the bucket cannot be used with our credentials, or not now.
     pub async fn probe(&self) -> Result<Capabilities, StoreError> {
@@ -70,6 +86,10 @@ impl Probe {
 
         let mut found = Capabilities { clock_skew_s, ..Capabilities::default() };
         found.range = self.ranges(&source).await?;
+        found.open_to_read = self.is_open_to_read(&source).await?;
+        if self.is_open_to_write().await? {
+            return Ok(found.without_signatures());
+        }
         found.signed_length = self.length().await?;
         found.multipart = self.multipart().await?;
         let right = Some(Hasher::of(RIGHT));
@@ -99,7 +119,12 @@ impl Probe {
                 "a test object was stored, but a signed URL did not give it: {words}"
             )));
         }
-        match self.bucket.head(key).await.map_err(|error| while_doing("asking for a test object", error))? {
+        match self
+            .bucket
+            .head_object(key)
+            .await
+            .map_err(|error| while_doing("asking for a test object", error))?
+        {
             Some(head) if head.size == RIGHT.len() as u64 => {}
             other => {
                 return Err(StoreError::Refused(format!(
@@ -107,8 +132,8 @@ impl Probe {
                 )));
             }
         }
-        self.bucket.delete(key).await.map_err(|error| while_doing("deleting a test object", error))?;
-        if self.bucket.head(key).await?.is_some() {
+        self.bucket.delete_object(key).await.map_err(|error| while_doing("deleting a test object", error))?;
+        if self.bucket.head_object(key).await?.is_some() {
             return Err(StoreError::Refused("a test object was deleted, but it is still there".into()));
         }
         Ok(got)
@@ -134,7 +159,7 @@ impl Probe {
         if self.bucket.config().site().ok() == self.bucket.config().public_site().ok() {
             return Ok(());
         }
-        let public = self.bucket.signer().await?;
+        let public = self.bucket.public_signer().await?;
         let own = std::mem::replace(&mut self.signer, public);
         match self.get(key, &[]).await {
             Ok(got) if got.is_success() && got.body == WRONG => return Ok(()),
@@ -157,12 +182,39 @@ impl Probe {
         Ok(got.status == 206 && got.body == WRONG[6..])
     }
 
+    /// Whether anything is read without a signature of just that.
+    async fn is_open_to_read(&self, source: &str) -> Result<bool, StoreError> {
+        let url = self.signer.get(source, LIFETIME);
+        let other = self.signer.get(&format!("{source}-other"), LIFETIME).replacen("-other?", "?", 1);
+        for url in [without_query(&url), &with_another_signature(&url), &other] {
+            if self.client.send("GET", url, &[], Bytes::new()).await?.body == WRONG {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether anything is stored without a signature of just that.
+    async fn is_open_to_write(&mut self) -> Result<bool, StoreError> {
+        let key = self.key("unsigned");
+        let sign = |key: &str| self.signer.put_unbound(key, WRONG.len() as u64, LIFETIME);
+        let url = sign(&key);
+        let other = sign(&format!("{key}-other")).replacen("-other?", "?", 1);
+        for url in [without_query(&url), &with_another_signature(&url), &other] {
+            let answer = self.put(url, &[], WRONG).await?;
+            if answer.is_success() || self.bucket.head_object(&key).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn length(&mut self) -> Result<bool, StoreError> {
         let key = self.key("length");
         let url = self.signer.put_unbound(&key, RIGHT.len() as u64, LIFETIME);
         for body in [&RIGHT[1..], b"", &[RIGHT, WRONG].concat()[..]] {
             let answer = self.client.send("PUT", &url, &[], Bytes::copy_from_slice(body)).await?;
-            if answer.is_success() || self.bucket.head(&key).await?.is_some() {
+            if answer.is_success() || self.bucket.head_object(&key).await?.is_some() {
                 return Ok(false);
             }
         }
@@ -182,7 +234,7 @@ impl Probe {
 
     async fn try_multipart(&mut self) -> Result<bool, StoreError> {
         let key = self.key("parts");
-        let upload = self.bucket.create_multipart(&key).await?;
+        let upload = self.bucket.begin_parts(&key).await?;
         self.uploads.push((key.clone(), upload.clone()));
         let url = self.signer.part(&key, &upload, 1, LIFETIME);
         let part = self.put(&url, &[], RIGHT).await?;
@@ -198,16 +250,17 @@ impl Probe {
         binding: Binding,
         source: &str,
     ) -> Result<Option<Option<Sha256>>, StoreError> {
-        let key = self.key(match binding {
+        let name = match binding {
             Binding::SignedHeader => "signed-header",
             Binding::QueryChecksum => "query-checksum",
             Binding::PayloadHash => "payload-hash",
-        });
+        };
+        let key = self.key(name);
         let put = self.signer.put(&key, &Hasher::of(RIGHT), RIGHT.len() as u64, binding, LIFETIME);
         let attacks = self.attacks(&put.header, source);
         for attack in &attacks {
             let answer = self.put(&put.href, &attack.header, attack.body).await?;
-            if answer.is_success() || self.bucket.head(&key).await?.is_some() {
+            if answer.is_success() || self.bucket.head_object(&key).await?.is_some() {
                 tracing::info!(
                     ?binding,
                     attack = attack.name,
@@ -237,7 +290,31 @@ impl Probe {
                 return Ok(None);
             }
         }
-        Ok(self.bucket.head(&key).await?.map(|head| head.sha256))
+        let shown = self.bucket.head_object(&key).await?.map(|head| head.sha256);
+        if self.is_decoded(&format!("{name}-encoded"), binding).await? {
+            tracing::info!(?binding, "the bucket lets an upload say how its bytes are to be decoded");
+            return Ok(None);
+        }
+        Ok(shown)
+    }
+
+    /// Whether a `Content-Encoding` that is sent with an upload comes back with a download, or the bucket goes by it
+    /// itself: then clients get other bytes than were proven.
+    async fn is_decoded(&mut self, name: &str, binding: Binding) -> Result<bool, StoreError> {
+        let key = self.key(name);
+        let put = self.signer.put(&key, &Hasher::of(ENCODED), ENCODED.len() as u64, binding, LIFETIME);
+        let encoded = [&put.header[..], &[("content-encoding", "gzip".to_owned())]].concat();
+        if !self.put(&put.href, &encoded, ENCODED).await?.is_success() {
+            return Ok(false);
+        }
+        for header in [&[][..], &[("accept-encoding", "gzip".to_owned())]] {
+            let got = self.get(&key, header).await?;
+            let is_plain = got.encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
+            if !is_plain || got.body != ENCODED {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn attacks(&self, told: &[(&'static str, String)], source: &str) -> Vec<Attack> {
@@ -281,7 +358,7 @@ impl Probe {
             result = result.and(self.bucket.abort_multipart(key, upload).await);
         }
         for key in &self.keys {
-            result = result.and(self.bucket.delete(key).await);
+            result = result.and(self.bucket.delete_object(key).await);
         }
         result.map_err(|error| while_doing("deleting test objects", error))
     }
@@ -304,6 +381,16 @@ impl Probe {
     ) -> Result<Answer, StoreError> {
         self.client.send("PUT", url, header, Bytes::from_static(body)).await
     }
+}
+
+fn without_query(url: &str) -> &str {
+    url.split_once('?').map_or(url, |(url, _)| url)
+}
+
+/// Of the same length, and wrong.
+fn with_another_signature(url: &str) -> String {
+    let (url, last) = url.split_at(url.len() - 1);
+    format!("{url}{}", if last == "0" { "1" } else { "0" })
 }
 
 fn while_doing(what: &str, error: StoreError) -> StoreError {

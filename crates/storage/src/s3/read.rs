@@ -37,6 +37,8 @@ pub(crate) struct S3Reader {
     failures: u32,
     /// Where the last failure was.
     failed_at: u64,
+    /// Of the first answer: the others have to be of the same bytes.
+    etag: Option<String>,
 }
 
 enum Source {
@@ -49,19 +51,25 @@ struct Body {
     stream: ByteStream,
     /// Bytes that precede the range: not every server knows ranges.
     skip: u64,
+    etag: Option<String>,
 }
 
 impl Bucket {
     pub(crate) async fn reader(&self, key: &str, range: Range<u64>) -> Result<S3Reader, StoreError> {
+        let mut etag = None;
         let source = match range.is_empty() {
             true => {
-                let size = self.head(key).await?.ok_or(StoreError::NotFound)?.size;
+                let size = self.head_object(key).await?.ok_or(StoreError::NotFound)?.size;
                 if let missing @ 1.. = range.end.saturating_sub(size) {
                     return Err(StoreError::Truncated { missing });
                 }
                 Source::Ended
             }
-            false => Source::Body(self.body(key, range.clone()).await?),
+            false => {
+                let body = self.body(key, range.clone(), None).await?;
+                etag.clone_from(&body.etag);
+                Source::Body(body)
+            }
         };
         let deadline = Box::pin(tokio::time::sleep(self.0.config.timeout));
         let (offset, end) = (range.start, range.end.max(range.start));
@@ -76,12 +84,13 @@ impl Bucket {
             is_waiting: false,
             failures: 0,
             failed_at: offset,
+            etag,
         })
     }
 
     /// Reads an object back.
     pub(crate) async fn sha256(&self, key: &str) -> Result<(Sha256, u64), StoreError> {
-        let size = self.head(key).await?.ok_or(StoreError::NotFound)?.size;
+        let size = self.head_object(key).await?.ok_or(StoreError::NotFound)?.size;
         let mut reader = self.reader(key, 0..size).await?;
         let mut hashing = tokio::task::spawn_blocking(Hasher::new);
         let mut gathered = BytesMut::new();
@@ -103,16 +112,25 @@ impl Bucket {
         }
     }
 
-    async fn body(&self, key: &str, range: Range<u64>) -> Result<Body, StoreError> {
+    /// `etag`: of the answer that this one continues.
+    async fn body(&self, key: &str, range: Range<u64>, etag: Option<String>) -> Result<Body, StoreError> {
         let wanted = format!("bytes={}-{}", range.start, range.end - 1);
         let request = self.0.client.get_object().bucket(&self.0.config.bucket).key(self.object_name(key));
-        match Box::pin(request.range(wanted).send()).await {
+        let other = || StoreError::Refused(format!("{key} has other bytes than when it began to be read"));
+        match Box::pin(request.range(wanted).set_if_match(etag.clone()).send()).await {
             Ok(answer) => {
+                // Not every server looks at If-Match.
+                if etag.is_some() && answer.e_tag != etag {
+                    return Err(other());
+                }
                 let skip = bytes_before(&answer, &range)?;
-                Ok(Body { stream: answer.body, skip })
+                Ok(Body { skip, etag: answer.e_tag, stream: answer.body })
+            }
+            Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 412) => {
+                Err(other())
             }
             Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 416) => {
-                let size = self.head(key).await?.ok_or(StoreError::NotFound)?.size;
+                let size = self.head_object(key).await?.ok_or(StoreError::NotFound)?.size;
                 Err(StoreError::Truncated { missing: range.end.saturating_sub(size).max(1) })
             }
             Err(error) => Err(store_error(error)),
@@ -213,7 +231,8 @@ impl S3Reader {
         }
         tracing::debug!(key = self.key, offset = self.offset, %error, "the rest is asked for again");
         let (bucket, key, range) = (self.bucket.clone(), self.key.clone(), self.offset..self.end);
-        self.source = Source::Opening(tokio::spawn(async move { bucket.body(&key, range).await }));
+        let etag = self.etag.clone();
+        self.source = Source::Opening(tokio::spawn(async move { bucket.body(&key, range, etag).await }));
         Ok(())
     }
 }

@@ -53,16 +53,25 @@ struct Inner {
 const EXPIRES_MAX_S: i64 = 7 * 24 * 60 * 60;
 /// Downloads are signed as of the last multiple of this, so that caches see the same URL again.
 const ROUNDING_S: i64 = 5 * 60;
-/// No browser is to show an object as a page of the bucket's host, whatever it was stored as.
-const AS_ATTACHMENT: &str = concat!(
+/// No browser is to show an object as a page of the bucket's host, and no client is to decode it, whatever it was stored
+/// as: of an upload's headers those that S3 keeps need not be signed, so whoever has its URL chooses them. (Clients know
+/// `identity`, which git-lfs, curl and Python's were seen to take.)
+const AS_STORED: &str = concat!(
     "&response-content-disposition=attachment",
+    "&response-content-encoding=identity",
     "&response-content-type=application%2Foctet-stream",
     "&x-id=GetObject"
 );
 
 impl Bucket {
-    /// A signer for URLs that clients are given.
+    /// A signer for URLs that clients are given. Asks nothing of a bucket that was confirmed once.
     pub async fn signer(&self) -> Result<Signer, StoreError> {
+        self.0.identity.confirm_once(self).await?;
+        self.public_signer().await
+    }
+
+    /// As [`Bucket::signer`], of whatever bucket it is.
+    pub(super) async fn public_signer(&self) -> Result<Signer, StoreError> {
         self.signer_for(self.0.config.public_site()).await
     }
 
@@ -102,7 +111,7 @@ impl Signer {
     /// A URL to GET the bytes under `key`, whole or in ranges, for at least `lifetime` and up to five minutes more.
     pub fn get(&self, key: &str, lifetime: Duration) -> String {
         let valid = self.0.valid(lifetime, ROUNDING_S);
-        self.0.identity.sign(valid, &Request { query: AS_ATTACHMENT, ..Request::new("GET", key) })
+        self.0.identity.sign(valid, &Request { query: AS_STORED, ..Request::new("GET", key) })
     }
 
     /// A URL to PUT the `size` bytes whose hash is `sha256` under `key`, and no others, if the bucket enforces

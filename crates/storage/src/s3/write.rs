@@ -2,13 +2,13 @@
 //! it. All uploads share the memory for parts.
 
 use std::io;
-use std::sync::Arc;
+use std::time::Duration;
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use database::Sha256;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
@@ -16,35 +16,28 @@ use tokio::task::JoinHandle;
 
 use super::Bucket;
 use super::client::{as_checksum, body, store_error};
+use super::part::{FREE, Part, blocking};
 use crate::StoreError;
 use crate::objects::Hasher;
 
-/// Held without a permit: so much of each upload is bounded by their number.
-const FREE: usize = 64 * 1024;
 /// A bucket takes up to 10,000; parts grow so that an object needs no more than this.
 const PARTS_MAX: u64 = 9_000;
 const MIB: u64 = 1024 * 1024;
+/// For a look at what interrupted uploads left: it is a courtesy, and the client waits.
+const TIDY_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) struct S3Writer {
     bucket: Bucket,
     key: String,
     size: u64,
     written: u64,
-    part_size: usize,
-    buffer: Buffer,
+    part_size: u64,
+    part: Part,
     sent: Sent,
-}
-
-/// Bytes of one part, with the right to hold them.
-#[derive(Default)]
-struct Buffer {
-    bytes: BytesMut,
-    permit: Option<OwnedSemaphorePermit>,
 }
 
 enum Sent {
     Nothing,
-    Parts(Box<Parts>),
     /// One part is on its way.
     Sending(JoinHandle<Result<Box<Parts>, StoreError>>),
     Failed,
@@ -75,14 +68,13 @@ enum Content {
 
 impl Bucket {
     pub(crate) fn writer(&self, key: &str, size: u64) -> S3Writer {
-        let part_size = part_size(self.0.config.part_size, size);
         S3Writer {
             bucket: self.clone(),
             key: key.to_owned(),
             size,
             written: 0,
-            part_size: usize::try_from(part_size).unwrap_or(usize::MAX),
-            buffer: Buffer::default(),
+            part_size: part_size(self.0.config.part_size, size),
+            part: Part::default(),
             sent: Sent::Nothing,
         }
     }
@@ -103,35 +95,31 @@ impl S3Writer {
             return Err(StoreError::TooLong { size: self.size });
         }
         while !bytes.is_empty() {
-            if self.buffer.bytes.len() == self.part_size {
+            if self.part.len() == self.part_size {
                 self.send_part().await?;
             }
-            let taken = bytes.len().min(self.part_size - self.buffer.bytes.len());
-            if self.buffer.permit.is_none() && self.buffer.bytes.len() + taken > FREE {
-                self.buffer.permit = Some(self.permit().await?);
-                let expected = (self.size - self.written).min(self.part_size as u64);
-                self.buffer.bytes.reserve(usize::try_from(expected).unwrap_or(self.part_size));
-            }
-            self.buffer.bytes.extend_from_slice(&bytes.split_to(taken));
-            self.written += taken as u64;
+            let space = self.part_size - self.part.len();
+            let taken = bytes.split_to(bytes.len().min(usize::try_from(space).unwrap_or(usize::MAX)));
+            let (len, expected) = (taken.len() as u64, self.size - self.written + self.part.len());
+            self.part.push(taken, expected.min(self.part_size), &self.bucket).await?;
+            self.written += len;
         }
         Ok(())
     }
 
     pub(crate) async fn finish(mut self) -> Result<S3Complete, StoreError> {
         let (sha256, content) = if matches!(self.sent, Sent::Nothing) {
-            let Buffer { bytes, permit } = std::mem::take(&mut self.buffer);
-            let bytes = bytes.freeze();
+            let (bytes, permit) = std::mem::take(&mut self.part).finish().await?;
             let sha256 = match bytes.len() <= FREE {
                 true => Hasher::of(&bytes),
                 false => {
                     let bytes = bytes.clone();
-                    hashing(move || Hasher::of(&bytes)).await?
+                    blocking(move || Ok(Hasher::of(&bytes))).await?
                 }
             };
             (sha256, Content::Whole(bytes, permit))
         } else {
-            if !self.buffer.bytes.is_empty() {
+            if self.part.len() > 0 {
                 self.send_part().await?;
             }
             let parts = self.settle().await?;
@@ -141,31 +129,13 @@ impl S3Writer {
         Ok(S3Complete { bucket, key, size: written, sha256, content })
     }
 
-    /// The right to fill a buffer. While a part of this upload is on its way, another is filled only if there is one to
-    /// spare: who holds a buffer never waits for one, so there is always an upload that gets on.
-    async fn permit(&mut self) -> Result<OwnedSemaphorePermit, StoreError> {
-        let buffers = &self.bucket.0.buffers;
-        let config = &self.bucket.0.config;
-        let each = config.part_size.max(1);
-        let needed = (self.part_size as u64).div_ceil(each).min(config.part_buffers.max(1) as u64);
-        let needed = u32::try_from(needed).unwrap_or(u32::MAX);
-        if let Ok(permit) = Arc::clone(buffers).try_acquire_many_owned(needed) {
-            return Ok(permit);
-        }
-        let buffers = Arc::clone(buffers);
-        if matches!(self.sent, Sent::Sending(_)) {
-            let parts = self.settle().await?;
-            self.sent = Sent::Parts(parts);
-        }
-        buffers.acquire_many_owned(needed).await.map_err(StoreError::unavailable)
-    }
-
-    /// Sends what the buffer holds as the next part, once the one before has arrived.
+    /// Sends what came in as the next part, once the one before has arrived.
     async fn send_part(&mut self) -> Result<(), StoreError> {
         let mut parts = self.settle().await?;
-        let Buffer { bytes, permit } = std::mem::take(&mut self.buffer);
+        let part = std::mem::take(&mut self.part);
         self.sent = Sent::Sending(tokio::spawn(async move {
-            parts.send(bytes.freeze()).await?;
+            let (bytes, permit) = part.finish().await?;
+            parts.send(bytes).await?;
             drop(permit);
             Ok(parts)
         }));
@@ -187,7 +157,6 @@ impl S3Writer {
                 done: Vec::new(),
                 hasher: Hasher::new(),
             })),
-            Sent::Parts(parts) => Ok(parts),
             Sent::Sending(_) | Sent::Failed => Err(StoreError::unavailable("an earlier part did not arrive")),
         }
     }
@@ -204,6 +173,7 @@ impl S3Complete {
 
     pub(crate) async fn publish(self) -> Result<(), StoreError> {
         let S3Complete { bucket, key, size, sha256, content } = self;
+        let is_of_parts = matches!(content, Content::Parts(_));
         match content {
             Content::Whole(bytes, _permit) => bucket.put(&key, bytes, &sha256).await?,
             Content::Parts(mut parts) => {
@@ -213,16 +183,34 @@ impl S3Complete {
             }
         }
         // Not every server that says it has an object has all of it.
-        match bucket.head(&key).await? {
-            Some(head) if head.size == size => Ok(()),
-            Some(head) => Err(StoreError::unavailable(format!("it kept {} of {size} bytes", head.size))),
-            None => Err(StoreError::unavailable("it took an object that it then does not have")),
+        match bucket.head_object(&key).await? {
+            Some(head) if head.size == size => {}
+            Some(head) => {
+                return Err(StoreError::unavailable(format!("it kept {} of {size} bytes", head.size)));
+            }
+            None => return Err(StoreError::unavailable("it took an object that it then does not have")),
+        }
+        if is_of_parts {
+            tidy(&bucket, &key).await;
+        }
+        Ok(())
+    }
+}
+
+/// A try before this one may have been cut off, by a crash too, and have left parts that nothing else knows of. Deleting
+/// the object tries it again.
+async fn tidy(bucket: &Bucket, key: &str) {
+    match tokio::time::timeout(TIDY_WITHIN, bucket.end_multiparts(key)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(key, %error, "interrupted uploads in parts could not be ended"),
+        Err(_) => {
+            tracing::warn!(key, "the bucket does not say in time which uploads in parts were interrupted")
         }
     }
 }
 
 impl Bucket {
-    async fn put(&self, key: &str, bytes: Bytes, sha256: &Sha256) -> Result<(), StoreError> {
+    pub(super) async fn put(&self, key: &str, bytes: Bytes, sha256: &Sha256) -> Result<(), StoreError> {
         let settings = self.upload_timeouts(bytes.len() as u64);
         let mut request = self.0.client.put_object().bucket(&self.0.config.bucket).key(self.object_name(key));
         if self.capabilities().signed_checksum {
@@ -238,14 +226,14 @@ impl Bucket {
 impl Parts {
     async fn send(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         let (mut hasher, hashed) = (self.hasher.clone(), bytes.clone());
-        let (hasher, sha256) = hashing(move || {
+        let (hasher, sha256) = blocking(move || {
             hasher.update(&hashed);
-            (hasher, Hasher::of(&hashed))
+            Ok((hasher, Hasher::of(&hashed)))
         })
         .await?;
         self.hasher = hasher;
         if self.upload.is_none() {
-            self.upload = Some(self.bucket.create_multipart(&self.key).await?);
+            self.upload = Some(self.bucket.begin_parts(&self.key).await?);
         }
         let number = self.done.len() as u32 + 1;
         let settings = self.bucket.upload_timeouts(bytes.len() as u64);
@@ -271,10 +259,6 @@ impl Drop for Parts {
             });
         }
     }
-}
-
-async fn hashing<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(work).await.map_err(|panic| StoreError::Io(io::Error::other(panic)))
 }
 
 /// The SHA-256 of a body, signed with its request, so that the bucket takes nothing else. The SDK would compute it

@@ -1,7 +1,7 @@
 //! What every engine does, run on each.
 
 use bytes::Bytes;
-use storage::{Disk, ObjectStore, StoreError};
+use storage::{Disk, Expected, ObjectStore, StoreError, StoreId};
 
 use crate::double::Double;
 use crate::support::{config, get, pattern, put, sha256, write};
@@ -26,13 +26,15 @@ async fn the_data_directory_keeps_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_of_its_own_keeps_it() {
     let directory = tempfile::tempdir().unwrap();
-    contract(&ObjectStore::at(&directory.path().join("nas")).unwrap()).await;
+    let expected = Expected::New(StoreId::random());
+    contract(&ObjectStore::in_directory(&directory.path().join("nas"), expected).unwrap()).await;
 }
 
 #[tokio::test]
 async fn a_bucket_keeps_it() {
     let double = Double::start().await;
     let store = ObjectStore::s3(config(&double.url())).await.unwrap();
+    store.expect(Expected::New(StoreId::random()));
     contract(&store).await;
     let mut capabilities = store.bucket().unwrap().capabilities();
     capabilities.signed_checksum = true;
@@ -49,7 +51,9 @@ async fn a_real_bucket_keeps_it() {
     let url = std::env::var("GRANARY_TEST_S3").unwrap();
     let mut config = config(&url);
     config.prefix = format!("contract/{}", ulid::Ulid::new());
-    contract(&ObjectStore::s3(config).await.unwrap()).await;
+    let store = ObjectStore::s3(config).await.unwrap();
+    store.expect(Expected::New(StoreId::random()));
+    contract(&store).await;
 }
 
 async fn bytes_come_out_as_they_went_in(store: &ObjectStore) {
@@ -107,7 +111,8 @@ async fn nothing_is_there_before_it_is_published(store: &ObjectStore) {
         }
     }
     if let Some(disk) = store.local() {
-        let staging = disk.path("staging");
+        let staging = ["staging", ".granary-staging"].map(|name| disk.path(name));
+        let staging = staging.into_iter().find(|path| path.exists()).unwrap();
         within_seconds(async || std::fs::read_dir(&staging).unwrap().count() == 0).await;
     }
 

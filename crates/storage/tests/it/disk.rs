@@ -1,9 +1,10 @@
 //! What only a disk does.
 
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use storage::{Disk, ObjectStore, StoreError};
+use storage::{Disk, Expected, ObjectStore, OpenError, StoreError, StoreId};
 
 use crate::support::{get, pattern, put};
 
@@ -75,16 +76,134 @@ async fn a_file_that_lost_its_end_is_noticed() {
     assert_eq!((read, reader.remaining()), (500_000, 500_000));
 }
 
+/// A directory as somebody names it.
+struct Nas {
+    _parent: tempfile::TempDir,
+    root: PathBuf,
+    id: StoreId,
+}
+
+impl Nas {
+    /// Marked, in use by nobody.
+    fn new() -> Nas {
+        let parent = tempfile::tempdir().unwrap();
+        let nas = Nas { root: parent.path().join("a/b/nas"), _parent: parent, id: StoreId::random() };
+        nas.open(Expected::New(nas.id)).unwrap();
+        nas
+    }
+
+    fn open(&self, expected: Expected) -> Result<ObjectStore, OpenError> {
+        ObjectStore::in_directory(&self.root, expected)
+    }
+
+    fn known(&self) -> Result<ObjectStore, OpenError> {
+        self.open(Expected::Known(self.id))
+    }
+
+    /// As after `umount`.
+    fn unmount(&self) {
+        std::fs::rename(&self.root, self.root.with_file_name("server")).unwrap();
+        std::fs::create_dir(&self.root).unwrap();
+    }
+
+    fn mount(&self) {
+        std::fs::remove_dir(&self.root).expect("nothing was written into the empty mount point");
+        std::fs::rename(self.root.with_file_name("server"), &self.root).unwrap();
+    }
+}
+
 #[tokio::test]
-async fn staging_is_emptied_at_start() {
-    let directory = tempfile::tempdir().unwrap();
-    let root = directory.path().join("nas");
-    drop(ObjectStore::at(&root).unwrap());
-    std::fs::write(root.join("staging/litter"), b"x").unwrap();
-    let store = ObjectStore::at(&root).unwrap();
-    assert_eq!(std::fs::read_dir(root.join("staging")).unwrap().count(), 0);
-    assert_eq!(store.describe(), format!("the directory {}", root.display()));
+async fn staging_is_emptied_at_start_and_has_a_name_of_its_own() {
+    let nas = Nas::new();
+    let (ours, theirs) = (nas.root.join(".granary-staging"), nas.root.join("staging"));
+    std::fs::create_dir(&theirs).unwrap();
+    for directory in [&ours, &theirs] {
+        std::fs::write(directory.join("file"), b"x").unwrap();
+    }
+    let store = nas.known().unwrap();
+    assert!(!ours.join("file").exists() && theirs.join("file").exists());
+    assert_eq!(store.describe(), format!("the directory {}", nas.root.display()));
     assert!(store.bucket().is_none() && store.local().is_some());
+    drop(store);
+
+    // Nothing says that this one is ours.
+    std::fs::remove_file(nas.root.join("granary-store")).unwrap();
+    std::fs::write(ours.join("file"), b"x").unwrap();
+    nas.open(Expected::Any).unwrap();
+    assert!(ours.join("file").exists());
+}
+
+#[tokio::test]
+async fn a_directory_that_is_not_mounted_is_refused_and_left_as_it_is() {
+    let nas = Nas::new();
+    put(&nas.known().unwrap(), "objects/aa/kept/one", &pattern(1000)).await.unwrap();
+    nas.unmount();
+    let refused = nas.known().map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::Mistaken { .. }), "{refused}");
+    assert!(refused.to_string().contains("is it mounted"), "{refused}");
+    nas.mount();
+    assert_eq!(get(&nas.known().unwrap(), "objects/aa/kept/one", 0..1000).await.unwrap(), pattern(1000));
+
+    std::fs::rename(&nas.root, nas.root.with_file_name("server")).unwrap();
+    for expected in [Expected::Known(nas.id), Expected::Any] {
+        let refused = nas.open(expected).map(drop).unwrap_err();
+        assert!(matches!(refused, OpenError::Absent { .. }), "{refused}");
+        assert!(!nas.root.exists());
+    }
+}
+
+#[tokio::test]
+async fn the_directory_of_another_hub_is_refused() {
+    let nas = Nas::new();
+    let other = StoreId::random();
+    for expected in [Expected::New(other), Expected::Known(other)] {
+        let refused = nas.open(expected).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("the store of another hub"), "{refused}");
+    }
+    assert_eq!(nas.open(Expected::Any).unwrap().mark().await.unwrap(), Some(nas.id));
+    nas.known().unwrap().confirm().await.unwrap();
+    std::fs::write(nas.root.join("granary-store"), b"scribble").unwrap();
+    let refused = nas.known().map(drop).unwrap_err();
+    assert!(refused.to_string().contains("granary-store cannot be read"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_directory_is_used_by_one_at_a_time() {
+    let nas = Nas::new();
+    let store = nas.known().unwrap();
+    let refused = nas.known().map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::InUse { .. }), "{refused}");
+    drop(store);
+    nas.known().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_goes_missing_while_it_is_used_is_not_believed() {
+    let nas = Nas::new();
+    let store = nas.known().unwrap();
+    let key = "objects/aa/kept/one";
+    put(&store, key, &pattern(1000)).await.unwrap();
+    assert_eq!(store.size_bytes("objects/aa/missing/one").await.unwrap(), None);
+    nas.unmount();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let unavailable = |error: StoreError| {
+        assert!(
+            matches!(&error, StoreError::Unavailable(why) if why.to_string().contains("is it mounted")),
+            "{error}"
+        );
+    };
+    unavailable(store.confirm().await.unwrap_err());
+    unavailable(get(&store, key, 0..1000).await.unwrap_err());
+    unavailable(store.sha256(key).await.unwrap_err());
+    unavailable(store.size_bytes(key).await.unwrap_err());
+    unavailable(store.delete(key).await.unwrap_err());
+    unavailable(store.keys_under("objects/aa/").await.unwrap_err());
+    unavailable(put(&store, "objects/aa/new/one", &pattern(10)).await.unwrap_err());
+    nas.mount();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(get(&store, key, 0..1000).await.unwrap(), pattern(1000));
+    store.delete(key).await.unwrap();
+    assert_eq!(store.size_bytes(key).await.unwrap(), None);
 }
 
 #[tokio::test]

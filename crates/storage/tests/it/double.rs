@@ -65,6 +65,7 @@ pub struct State {
     /// Each is for the next request of its kind.
     pub faults: VecDeque<(Op, Fault)>,
     pub requests: Vec<Op>,
+    pub ignores_if_match: bool,
     next_upload: u32,
 }
 
@@ -284,7 +285,17 @@ impl State {
             },
             Op::Get => match self.objects.get(&key) {
                 None => error(404, "NoSuchKey"),
-                Some(object) => get(object, request.headers.get("range"), fault),
+                Some(object) => {
+                    let etag = etag(object);
+                    if request.headers.get("if-match").is_some_and(|asked| *asked != etag)
+                        && !self.ignores_if_match
+                    {
+                        return error(412, "PreconditionFailed");
+                    }
+                    let mut answer = get(object, request.headers.get("range"), fault);
+                    answer.headers.push(("etag", etag));
+                    answer
+                }
             },
             Op::Delete => {
                 self.objects.remove(&key);
@@ -377,6 +388,10 @@ fn get(object: &Object, range: Option<&String>, fault: Option<Fault>) -> Answer 
     let status = if matches!(fault, Some(Fault::OkForRange)) { 200 } else { 206 };
     let headers = vec![("content-range", format!("bytes {first}-{last}/{total}"))];
     Answer { status, ..ok(headers, object.bytes.slice(first..=last)) }
+}
+
+fn etag(object: &Object) -> String {
+    format!("\"{}\"", &checksum(&object.bytes)[..16])
 }
 
 /// As a server that enforces what it is told of the body.

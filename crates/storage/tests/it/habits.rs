@@ -27,6 +27,15 @@ pub enum Habit {
     StoresWhatItRefuses,
     ObeysUnsignedHeaders,
     ChecksNoSignature,
+    /// Of what is read.
+    ServesAnybody,
+    /// A signature for one key is good for others.
+    TakesOtherKeys,
+    /// As long as there is one.
+    TakesAnySignature,
+    ShowsEncodings,
+    DecodesWhatItServes,
+    AnswersEndlessly,
     AnswersRangesWhole,
     TakesLateParts,
     KnowsNoParts,
@@ -48,6 +57,8 @@ pub struct FakeBucket {
 struct Object {
     bytes: Vec<u8>,
     checksum: Option<String>,
+    /// The `Content-Encoding` it came with, which nobody signs.
+    encoding: Option<String>,
 }
 
 struct Request {
@@ -123,6 +134,9 @@ impl FakeBucket {
         if is_presigned && (self.habit == Habit::RefusesSignedUrls || !self.is_signed(request, &url)) {
             return error(403, "SignatureDoesNotMatch");
         }
+        if !is_presigned && !request.headers.contains_key("authorization") && !self.is_open(request) {
+            return error(403, "AccessDenied");
+        }
         match request.method.as_str() {
             _ if self.habit == Habit::KnowsNoParts && (query.contains("upload")) => {
                 error(501, "NotImplemented")
@@ -167,7 +181,31 @@ impl FakeBucket {
                 let status = if self.habit == Habit::AnswersRangesWhole { 200 } else { 206 };
                 Answer(status, Vec::new(), object.bytes[range].to_vec())
             }
-            None => Answer(200, Vec::new(), object.bytes),
+            None => self.whole(request, object),
+        }
+    }
+
+    fn whole(&self, request: &Request, object: Object) -> Answer {
+        let encoding = match self.habit {
+            Habit::ShowsEncodings => object.encoding,
+            Habit::DecodesWhatItServes if object.encoding.is_some() => {
+                return Answer(200, Vec::new(), b"decoded".to_vec());
+            }
+            _ if request.target.contains("response-content-encoding=identity") => Some("identity".to_owned()),
+            _ => object.encoding,
+        };
+        let body = match self.habit {
+            Habit::AnswersEndlessly => vec![b'x'; 20 << 20],
+            _ => object.bytes,
+        };
+        Answer(200, encoding.map(|encoding| ("content-encoding", encoding)).into_iter().collect(), body)
+    }
+
+    fn is_open(&self, request: &Request) -> bool {
+        match self.habit {
+            Habit::ChecksNoSignature => true,
+            Habit::ServesAnybody => request.method == "GET",
+            _ => false,
         }
     }
 
@@ -201,6 +239,8 @@ impl FakeBucket {
         if !refuses || self.habit == Habit::StoresWhatItRefuses {
             let is_shown = by_header.is_some() || in_url("X-Amz-Checksum-Sha256").is_some();
             self.store(path, request.body.clone(), Some(checksum).filter(|_| is_shown));
+            let encoding = request.headers.get("content-encoding").cloned();
+            self.objects.lock().unwrap().get_mut(path).unwrap().encoding = encoding;
         }
         if refuses {
             error(400, "BadDigest")
@@ -211,11 +251,27 @@ impl FakeBucket {
 
     fn store(&self, path: &str, bytes: Vec<u8>, checksum: Option<String>) {
         let checksum = checksum.filter(|_| self.habit != Habit::HidesChecksums);
-        self.objects.lock().unwrap().insert(path.to_owned(), Object { bytes, checksum });
+        let object = Object { bytes, checksum, encoding: None };
+        self.objects.lock().unwrap().insert(path.to_owned(), object);
     }
 
     /// As Amazon sees it: the signature is right, and no header of its own is unsigned.
     fn is_signed(&self, request: &Request, url: &str) -> bool {
+        if self.habit == Habit::ServesAnybody && request.method == "GET" {
+            return true;
+        }
+        if self.habit == Habit::TakesAnySignature {
+            return true;
+        }
+        if self.habit == Habit::TakesOtherKeys
+            && self.is_signed_for(request, &url.replacen('?', "-other?", 1))
+        {
+            return true;
+        }
+        self.is_signed_for(request, url)
+    }
+
+    fn is_signed_for(&self, request: &Request, url: &str) -> bool {
         if self.habit == Habit::ChecksNoSignature {
             return !request.headers.contains_key("x-amz-copy-source");
         }

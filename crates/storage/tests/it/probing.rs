@@ -98,6 +98,8 @@ const ALL: Capabilities = Capabilities {
     multipart: true,
     range: true,
     head_checksum: true,
+    open_to_write: false,
+    open_to_read: false,
     clock_skew_s: 0,
 };
 const NOTHING_BOUND: Capabilities = Capabilities {
@@ -108,6 +110,9 @@ const NOTHING_BOUND: Capabilities = Capabilities {
     ..ALL
 };
 
+const OPEN: Capabilities =
+    Capabilities { signed_length: false, multipart: false, open_to_write: true, ..NOTHING_BOUND };
+
 #[tokio::test]
 async fn each_bad_habit_is_found() {
     for (habit, expected) in [
@@ -117,7 +122,12 @@ async fn each_bad_habit_is_found() {
         (Habit::IgnoresPayloadHash, Capabilities { payload_hash: false, ..ALL }),
         (Habit::StoresWhatItRefuses, NOTHING_BOUND),
         (Habit::ObeysUnsignedHeaders, NOTHING_BOUND),
-        (Habit::ChecksNoSignature, Capabilities { signed_checksum: false, signed_length: false, ..ALL }),
+        (Habit::ChecksNoSignature, Capabilities { open_to_read: true, ..OPEN }),
+        (Habit::ServesAnybody, Capabilities { open_to_read: true, ..ALL }),
+        (Habit::TakesOtherKeys, Capabilities { open_to_read: true, ..OPEN }),
+        (Habit::TakesAnySignature, Capabilities { open_to_read: true, ..OPEN }),
+        (Habit::ShowsEncodings, NOTHING_BOUND),
+        (Habit::DecodesWhatItServes, NOTHING_BOUND),
         (Habit::AnswersRangesWhole, Capabilities { range: false, ..ALL }),
         (Habit::TakesLateParts, Capabilities { multipart: false, ..ALL }),
         (Habit::KnowsNoParts, Capabilities { multipart: false, ..ALL }),
@@ -136,10 +146,14 @@ async fn each_bad_habit_is_found() {
 async fn a_bucket_that_cannot_be_used_is_refused_in_words() {
     for (habit, words) in [
         (Habit::KeepsWhatIsDeleted, "was deleted, but it is still there"),
+        (Habit::AnswersEndlessly, "an answer of more than 262144 bytes"),
         (Habit::RefusesSignedUrls, "a signed URL did not give it: status 403, SignatureDoesNotMatch: No."),
     ] {
         let bucket = FakeBucket::start(habit).await;
-        let Err(StoreError::Refused(message)) = probe(bucket.config()).await else { panic!("{habit:?}") };
+        let message = match probe(bucket.config()).await {
+            Err(error @ (StoreError::Refused(_) | StoreError::Unavailable(_))) => error.to_string(),
+            other => panic!("{habit:?}: {other:?}"),
+        };
         assert!(message.contains(words), "{message}");
     }
     let bucket = FakeBucket::start(Habit::RefusesSignedUrls).await;

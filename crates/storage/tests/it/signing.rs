@@ -154,6 +154,7 @@ async fn downloads() {
             .bucket(&config.bucket)
             .key(config.object_name(KEY))
             .response_content_disposition("attachment")
+            .response_content_encoding("identity")
             .response_content_type("application/octet-stream");
         check(name, &ours, &theirs.presigned(Parts::of(&ours).presigning()).await.unwrap());
         assert_eq!(Parts::of(&ours).seconds() % 300, 0);
