@@ -140,14 +140,8 @@ impl Report {
         match examined {
             Ok(Ok(None)) => {}
             Ok(Ok(Some(capabilities))) => {
-                // What a bucket does not enforce, Granary does by other means; a wrong clock it cannot mend.
                 for line in capabilities.to_string().lines() {
-                    let (mark, says) = line.split_at(MARK.len());
-                    let verdict = match mark == MARK || !says.starts_with("clock:") {
-                        true => Verdict::Good,
-                        false => Verdict::Warning,
-                    };
-                    self.add("bucket", verdict, says);
+                    self.add("bucket", verdict(line), &line[MARK.len()..]);
                 }
             }
             Ok(Err(error)) => self.bad("bucket", chain(&error)),
@@ -206,6 +200,16 @@ impl Report {
     }
 }
 
+/// Of a line about a bucket. What it does not enforce, Granary does by other means; but a wrong clock it cannot mend, nor
+/// a bucket that is open to everybody.
+fn verdict(line: &str) -> Verdict {
+    match line.strip_prefix("no  ").and_then(|says| says.split_once(':')) {
+        Some(("OPEN FOR WRITING", _)) => Verdict::Bad,
+        Some(("open for reading" | "clock", _)) => Verdict::Warning,
+        _ => Verdict::Good,
+    }
+}
+
 fn modified_ms(path: &Path) -> Option<i64> {
     let modified = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
     let since_epoch = modified.duration_since(SystemTime::UNIX_EPOCH).ok()?;
@@ -229,7 +233,21 @@ impl fmt::Display for Report {
 
 #[cfg(test)]
 mod tests {
+    use storage::Capabilities;
+
     use super::*;
+
+    #[test]
+    fn an_open_bucket_is_bad_and_a_weak_one_is_not() {
+        let verdicts = |capabilities: &Capabilities| {
+            capabilities.to_string().lines().map(super::verdict).collect::<Vec<_>>()
+        };
+        let weak = Capabilities { clock_skew_s: 100, ..Capabilities::default() };
+        assert_eq!(verdicts(&weak), [&[Verdict::Good; 7][..], &[Verdict::Warning]].concat());
+        let open = Capabilities { open_to_write: true, open_to_read: true, ..Capabilities::default() };
+        let last = [Verdict::Bad, Verdict::Warning, Verdict::Good];
+        assert_eq!(verdicts(&open), [&[Verdict::Good; 7][..], &last].concat());
+    }
 
     fn verdict(report: &Report, about: &str) -> Option<Verdict> {
         report.findings.iter().find(|finding| finding.about == about).map(|finding| finding.verdict)

@@ -57,19 +57,24 @@ pub enum OpenError {
 impl Node {
     /// Creates what is not there, removes what a crash left in staging, migrates the database.
     pub async fn open(config: Config, data_dir: DataDir) -> Result<Arc<Node>, OpenError> {
-        let node = Node::open_anywhere(config, data_dir).await?;
-        place::check(&node.config, &node.database).await?;
-        Ok(node)
+        Node::open_as(config, data_dir, false).await
     }
 
     /// As [`Node::open`], also if large objects are elsewhere than they were.
     pub async fn open_anywhere(config: Config, data_dir: DataDir) -> Result<Arc<Node>, OpenError> {
+        Node::open_as(config, data_dir, true).await
+    }
+
+    async fn open_as(config: Config, data_dir: DataDir, anywhere: bool) -> Result<Arc<Node>, OpenError> {
         let clock = Clock::default();
         // First, since it refuses the network file systems on which SQLite must not be opened.
         let disk = Disk::open(data_dir.path())?;
         let database = Database::open(&data_dir.database_path(), clock.clone())?;
         let auth = auth::Settings { anonymous_read: config.auth.anonymous_read };
-        let store = place::open(&config, &disk, &database).await?;
+        let store = match anywhere {
+            false => place::open(&config, &disk, &database).await?,
+            true => place::open_anywhere(&config, &disk, &database).await?,
+        };
         let keys = TransferKeys::open(&database).await?;
         let objects = Objects::new(database.clone(), store.clone(), keys, auth, config.objects_config());
         let repositories = Arc::new(Repositories::new(database.clone(), disk.clone(), config.cache_limits()));

@@ -1,14 +1,18 @@
 //! Where large objects are: opened as configured, remembered, and, if it is a bucket, examined.
 //!
 //! A hub that is told of another place than the one where its objects are would serve none of them, so that is refused
-//! until somebody says that they were moved. What a bucket enforces is found out by trying it, once a day.
+//! until somebody says that they were moved. Names do not tell places apart (a NAS may not be mounted), so a row holds
+//! the id that the store was marked with when it was first used, too: a directory without that mark is refused, and a
+//! bucket without it counts as down. What a bucket enforces is found out by trying it, once a day.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use database::{Clock, Database, DbError};
 use lfs::Objects;
 use serde::{Deserialize, Serialize};
-use storage::{Capabilities, Disk, ObjectStore, S3Config, S3Credentials, StoreError};
+use storage::{
+    Bucket, Capabilities, Disk, Expected, ObjectStore, S3Config, S3Credentials, StoreError, StoreId,
+};
 
 use crate::config::{Config, Secret, SecretError, StorageUrl};
 
@@ -29,6 +33,10 @@ pub enum PlaceError {
          them there, under the same names, and then run `granary lfs moved`"
     )]
     Moved { known: String, configured: String, objects: u64 },
+    #[error("the row that says where large objects are cannot be read: {0}")]
+    Row(#[from] serde_json::Error),
+    #[error("the mark of {place} cannot be read or written: {source}")]
+    Mark { place: String, source: StoreError },
     #[error(transparent)]
     Db(#[from] DbError),
 }
@@ -38,8 +46,21 @@ const PLACE: &str = "storage.objects";
 /// Names the row that says what the bucket was seen to enforce.
 const EXAMINED: &str = "storage.examined";
 const EXAMINED_FOR_MS: i64 = 24 * 3600 * 1000;
+/// What was found out longer ago counts for nothing, should the bucket not have been examined since.
+const TRUSTED_FOR_MS: i64 = 7 * EXAMINED_FOR_MS;
 /// Buckets refuse signatures that are off by a quarter of an hour.
 const SKEW_NOTABLE_S: u64 = 60;
+
+/// Where the objects are, as a row says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Place {
+    /// Without the endpoint: the same bucket may be reached by several.
+    name: String,
+    /// What the store is marked with. `None`: the data directory, where the rows are themselves.
+    store: Option<StoreId>,
+    /// The mark was seen there, or there is to be none. Before, it may have to be made.
+    marked: bool,
+}
 
 #[derive(Serialize, Deserialize)]
 struct Examined {
@@ -48,63 +69,165 @@ struct Examined {
     capabilities: Capabilities,
 }
 
-/// What is known of a bucket from before counts; it is asked nothing yet.
+/// The store, if it is where the objects are. Of a bucket that is only found out once it answers; what is known of it
+/// from before counts, and it is asked nothing yet.
 pub async fn open(config: &Config, disk: &Disk, database: &Database) -> Result<ObjectStore, PlaceError> {
-    let store = elsewhere(config, database.clock()).await?.unwrap_or_else(|| ObjectStore::on(disk.clone()));
-    if let (Some(bucket), Some(examined)) = (store.bucket(), examined(&store, database)?) {
+    let url = config.storage.url.as_ref();
+    let stats = database.stats()?;
+    let is_used = stats.objects + stats.uploads_open > 0;
+    let place = match Place::known(database)? {
+        Some(known) if known.name == name(url) => known,
+        // Before there was a choice, and before the first start.
+        None if url.is_none() => Place::new(None),
+        known if is_used => {
+            let known = known.map_or_else(|| DATA_DIRECTORY.to_owned(), |known| known.name);
+            return Err(PlaceError::Moved { known, configured: name(url), objects: stats.objects });
+        }
+        // The id is in the row before it is in the store: which may never answer, or be lost to a crash.
+        _ => Place::new(url).remembered(database).await?,
+    };
+    let expected = match place.store {
+        None => Expected::Any,
+        Some(id) if place.marked || is_used => Expected::Known(id),
+        Some(id) => Expected::New(id),
+    };
+    let store = open_as(config, expected, Some(disk), database.clock()).await?;
+    let store = store.unwrap_or_else(|| ObjectStore::on(disk.clone()));
+    if store.bucket().is_none() {
+        settle(&store, database).await?;
+    }
+    with_known_capabilities(store, database)
+}
+
+/// The store that is configured, whether or not the objects were there before.
+pub async fn open_anywhere(
+    config: &Config,
+    disk: &Disk,
+    database: &Database,
+) -> Result<ObjectStore, PlaceError> {
+    let store = open_as(config, Expected::Any, Some(disk), database.clock()).await?;
+    with_known_capabilities(store.unwrap_or_else(|| ObjectStore::on(disk.clone())), database)
+}
+
+/// As [`open_anywhere`], before there are rows. `None` if objects are in the data directory.
+pub async fn elsewhere(config: &Config, clock: &Clock) -> Result<Option<ObjectStore>, PlaceError> {
+    open_as(config, Expected::Any, None, clock).await
+}
+
+/// `data_disk` takes what of uploads to a bucket does not fit into memory.
+async fn open_as(
+    config: &Config,
+    expected: Expected,
+    data_disk: Option<&Disk>,
+    clock: &Clock,
+) -> Result<Option<ObjectStore>, PlaceError> {
+    Ok(match &config.storage.url {
+        None => None,
+        Some(StorageUrl::Directory(path)) => {
+            let opened = ObjectStore::in_directory(path, expected);
+            Some(opened.map_err(|source| PlaceError::Directory { path: path.clone(), source })?)
+        }
+        Some(url @ StorageUrl::Bucket { bucket, prefix }) => {
+            let opened = ObjectStore::s3(s3_config(config, bucket, prefix, clock)?).await;
+            let store = opened.map_err(|source| PlaceError::Bucket { url: url.to_string(), source })?;
+            store.expect(expected);
+            if let (Some(bucket), Some(disk)) = (store.bucket(), data_disk) {
+                bucket.spool_in(disk.clone(), config.storage.min_free.bytes());
+            }
+            Some(store)
+        }
+    })
+}
+
+fn with_known_capabilities(store: ObjectStore, database: &Database) -> Result<ObjectStore, PlaceError> {
+    if let Some(bucket) = store.bucket()
+        && let Some(examined) = examined(bucket, database)?
+    {
         bucket.set_capabilities(examined.capabilities);
     }
     Ok(store)
 }
 
-/// `None` if objects are in the data directory.
-pub async fn elsewhere(config: &Config, clock: &Clock) -> Result<Option<ObjectStore>, PlaceError> {
-    Ok(match &config.storage.url {
-        None => None,
-        Some(StorageUrl::Directory(path)) => {
-            let opened = ObjectStore::at(path);
-            Some(opened.map_err(|source| PlaceError::Directory { path: path.clone(), source })?)
-        }
-        Some(url @ StorageUrl::Bucket { bucket, prefix }) => {
-            let opened = ObjectStore::s3(s3_config(config, bucket, prefix, clock)?).await;
-            Some(opened.map_err(|source| PlaceError::Bucket { url: url.to_string(), source })?)
-        }
-    })
-}
-
-/// Refuses a place that is not the one where the objects are.
-pub async fn check(config: &Config, database: &Database) -> Result<(), PlaceError> {
-    let configured = name(config.storage.url.as_ref());
-    let known = match database.setting(PLACE)? {
-        Some(known) if known == configured => return Ok(()),
-        // Before there was a choice, and before the first start.
-        None if config.storage.url.is_none() => return Ok(()),
-        known => known.unwrap_or_else(|| DATA_DIRECTORY.to_owned()),
-    };
-    let stats = database.stats()?;
-    if stats.objects + stats.uploads_open > 0 {
-        return Err(PlaceError::Moved { known, configured, objects: stats.objects });
+impl Place {
+    fn new(url: Option<&StorageUrl>) -> Place {
+        Place { name: name(url), store: url.map(|_| StoreId::random()), marked: url.is_none() }
     }
-    remember(config, database).await
+
+    fn known(database: &Database) -> Result<Option<Place>, PlaceError> {
+        let row = database.setting(PLACE)?;
+        Ok(row.map(|row| serde_json::from_str(&row)).transpose()?)
+    }
+
+    async fn remembered(self, database: &Database) -> Result<Place, PlaceError> {
+        database.set_setting(PLACE, &serde_json::to_string(&self)?).await?;
+        Ok(self)
+    }
 }
 
-/// The objects are where the configuration says from now on.
-pub async fn remember(config: &Config, database: &Database) -> Result<(), PlaceError> {
-    remember_as(config.storage.url.as_ref(), database).await
+/// Asks the store whether it is ours, marks it if it is new, and remembers that.
+async fn settle(store: &ObjectStore, database: &Database) -> Result<(), PlaceError> {
+    let mark = |source| PlaceError::Mark { place: store.describe(), source };
+    store.confirm().await.map_err(mark)?;
+    match Place::known(database)? {
+        Some(place) if !place.marked => {
+            Place { marked: true, ..place }.remembered(database).await?;
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
-/// They are at `url`, or in the data directory.
-pub async fn remember_as(url: Option<&StorageUrl>, database: &Database) -> Result<(), PlaceError> {
-    Ok(database.set_setting(PLACE, &name(url)).await?)
+/// The objects are where the configuration says from now on, which is where `store` is. False if no mark came along
+/// with them, so that it was given a new one.
+pub async fn remember(
+    config: &Config,
+    store: Option<&ObjectStore>,
+    database: &Database,
+) -> Result<bool, PlaceError> {
+    match (config.storage.url.as_ref(), store) {
+        (Some(url), Some(store)) => remember_as(url, store, database).await,
+        _ => Place::new(None).remembered(database).await.map(|_| true),
+    }
 }
 
-/// Finds out what the bucket enforces, if that was not done lately. True if all is known.
+/// They are in the directory `path`, which need not exist, or in the data directory.
+pub async fn remember_restored(path: Option<&Path>, database: &Database) -> Result<(), PlaceError> {
+    let Some(path) = path else {
+        return Place::new(None).remembered(database).await.map(drop);
+    };
+    let failed = |source| PlaceError::Directory { path: path.to_owned(), source };
+    std::fs::create_dir_all(path)
+        .map_err(|source| failed(storage::OpenError::Io { path: path.to_owned(), source }))?;
+    let store = ObjectStore::at(path).map_err(failed)?;
+    remember_as(&StorageUrl::Directory(path.to_owned()), &store, database).await.map(drop)
+}
+
+async fn remember_as(url: &StorageUrl, store: &ObjectStore, database: &Database) -> Result<bool, PlaceError> {
+    let mark = |source| PlaceError::Mark { place: store.describe(), source };
+    let found = store.mark().await.map_err(mark)?;
+    let id = match found {
+        Some(id) => id,
+        None => {
+            let id = StoreId::random();
+            store.expect(Expected::New(id));
+            store.confirm().await.map_err(mark)?;
+            id
+        }
+    };
+    Place { name: url.to_string(), store: Some(id), marked: true }.remembered(database).await?;
+    Ok(found.is_some())
+}
+
+/// Finds out whether the bucket is ours and what it enforces, if that was not done lately. True if all is known.
 pub async fn examine_if_due(objects: &Objects) -> bool {
     let (store, database) = (objects.store(), objects.database());
-    if store.bucket().is_none() {
-        return true;
+    let Some(bucket) = store.bucket() else { return true };
+    if let Err(error) = settle(store, database).await {
+        let error = crate::error::chain(&error);
+        tracing::warn!(store = store.describe(), %error, "large objects are out of reach; it is tried again");
+        return false;
     }
-    let known = examined(store, database).ok().flatten();
+    let known = examined(bucket, database).ok().flatten();
     let now_ms = database.clock().now_ms();
     if known.is_some_and(|known| (0..EXAMINED_FOR_MS).contains(&(now_ms - known.at_ms))) {
         return true;
@@ -123,7 +246,14 @@ pub async fn examine_if_due(objects: &Objects) -> bool {
 pub async fn examine(objects: &Objects) -> Result<Option<Capabilities>, StoreError> {
     let (store, database) = (objects.store(), objects.database());
     let Some(bucket) = store.bucket() else { return Ok(None) };
+    store.confirm().await?;
     let capabilities = bucket.probe().await?;
+    if capabilities.open_to_write {
+        tracing::error!(
+            store = store.describe(),
+            "the bucket takes uploads without a signature, from everybody: close it"
+        );
+    }
     let skew_s = capabilities.clock_skew_s;
     if skew_s.unsigned_abs() > SKEW_NOTABLE_S {
         tracing::warn!(
@@ -133,7 +263,7 @@ pub async fn examine(objects: &Objects) -> Result<Option<Capabilities>, StoreErr
     }
     bucket.set_capabilities(capabilities.clone());
     let at_ms = database.clock().now_ms();
-    let row = Examined { bucket: store.describe(), at_ms, capabilities: capabilities.clone() };
+    let row = Examined { bucket: bucket.examined_as(), at_ms, capabilities: capabilities.clone() };
     let row = serde_json::to_string(&row).expect("because all its keys are text");
     if let Err(error) = database.set_setting(EXAMINED, &row).await {
         tracing::warn!(%error, "what was found out of the bucket is forgotten at the next start");
@@ -141,16 +271,18 @@ pub async fn examine(objects: &Objects) -> Result<Option<Capabilities>, StoreErr
     Ok(Some(capabilities))
 }
 
-/// What is known of this bucket, however old.
-fn examined(store: &ObjectStore, database: &Database) -> Result<Option<Examined>, DbError> {
+/// What is known of this bucket, by this way to it, from an examination such as we make.
+fn examined(bucket: &Bucket, database: &Database) -> Result<Option<Examined>, DbError> {
     let row = database.setting(EXAMINED)?;
     let examined = row.and_then(|row| serde_json::from_str::<Examined>(&row).ok());
-    Ok(examined.filter(|examined| examined.bucket == store.describe()))
+    let now_ms = database.clock().now_ms();
+    Ok(examined.filter(|examined| {
+        examined.bucket == bucket.examined_as() && now_ms - examined.at_ms < TRUSTED_FOR_MS
+    }))
 }
 
 const DATA_DIRECTORY: &str = "the data directory";
 
-/// Without the endpoint: the same bucket may be reached by several.
 fn name(url: Option<&StorageUrl>) -> String {
     url.map_or_else(|| DATA_DIRECTORY.to_owned(), StorageUrl::to_string)
 }
@@ -233,11 +365,90 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let database = Database::open(&directory.path().join("granary.db"), Clock::default()).unwrap();
         let here = config("");
-        let there = config("[storage]\nurl = 'file:/nas/granary'");
+        let nas = directory.path().join("nas");
+        let there = config(&format!("[storage]\nurl = 'file:{}'", nas.display()));
+        let disk = Disk::open(directory.path()).unwrap();
         for config in [&here, &there, &there, &here] {
-            check(config, &database).await.unwrap();
+            open(config, &disk, &database).await.unwrap();
         }
-        assert_eq!(database.setting(PLACE).unwrap().as_deref(), Some(DATA_DIRECTORY));
+        assert_eq!(Place::known(&database).unwrap(), Some(Place::new(None)));
+        database.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_known_by_its_mark_from_the_first_start_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("granary.db"), Clock::default()).unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let nas = directory.path().join("nas");
+        let config = config(&format!("[storage]\nurl = 'file:{}'", nas.display()));
+        let first = open(&config, &disk, &database).await.unwrap().mark().await.unwrap().unwrap();
+        let known = Place::known(&database).unwrap().unwrap();
+        assert_eq!((known.store, known.marked), (Some(first), true));
+        open(&config, &disk, &database).await.unwrap().confirm().await.unwrap();
+
+        // Not mounted; and what somebody put there instead.
+        std::fs::rename(&nas, directory.path().join("server")).unwrap();
+        let refused = open(&config, &disk, &database).await.map(drop).unwrap_err().to_string();
+        assert!(refused.contains("storage.url") && refused.contains("is it mounted"), "{refused}");
+        std::fs::create_dir(&nas).unwrap();
+        let refused = open(&config, &disk, &database).await.map(drop).unwrap_err().to_string();
+        assert!(refused.contains("is it mounted") && refused.contains("granary lfs moved"), "{refused}");
+        assert_eq!(std::fs::read_dir(&nas).unwrap().count(), 0);
+
+        // A copy without its mark is followed; it is said to have had none.
+        let store = open_anywhere(&config, &disk, &database).await.unwrap();
+        assert!(!remember(&config, Some(&store), &database).await.unwrap());
+        assert!(remember(&config, Some(&store), &database).await.unwrap());
+        drop(store);
+        let second = open(&config, &disk, &database).await.unwrap().mark().await.unwrap().unwrap();
+        assert_ne!(first, second);
+        database.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_never_answered_is_marked_when_it_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(&directory.path().join("granary.db"), Clock::default()).unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let config = config(
+            "[storage]\nurl = 's3://bucket'\ns3_endpoint = 'http://127.0.0.1:9'\ns3_timeout = '1s'\n\
+             s3_access_key = 'a'\ns3_secret_key = 'b'",
+        );
+        let store = open(&config, &disk, &database).await.unwrap();
+        let first = Place::known(&database).unwrap().unwrap();
+        assert!(first.store.is_some() && !first.marked);
+        assert!(settle(&store, &database).await.is_err());
+        open(&config, &disk, &database).await.unwrap();
+        assert_eq!(Place::known(&database).unwrap(), Some(first), "the id stays");
+        database.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_known_of_a_bucket_counts_only_for_the_same_way_to_it_and_for_a_week() {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = Clock::default();
+        let database = Database::open(&directory.path().join("granary.db"), clock.clone()).unwrap();
+        let disk = Disk::open(directory.path()).unwrap();
+        let text = "[storage]\nurl = 's3://bucket'\ns3_endpoint = 'http://s3.example:9'\ns3_access_key = 'a'\n\
+                    s3_secret_key = 'b'\n";
+        let able = Capabilities { signed_checksum: true, ..Capabilities::default() };
+        let known = async |text: &str| {
+            let store = open(&config(text), &disk, &database).await.unwrap();
+            store.bucket().unwrap().capabilities()
+        };
+        let store = open(&config(text), &disk, &database).await.unwrap();
+        let bucket = store.bucket().unwrap().examined_as();
+        let row = Examined { bucket, at_ms: clock.now_ms(), capabilities: able.clone() };
+        database.set_setting(EXAMINED, &serde_json::to_string(&row).unwrap()).await.unwrap();
+        assert_eq!(known(text).await, able);
+        for other in
+            ["s3_public_endpoint = 'http://public.example'", "s3_path_style = false", "s3_region = 'eu-1'"]
+        {
+            assert_eq!(known(&format!("{text}{other}")).await, Capabilities::default(), "{other}");
+        }
+        clock.advance_ms(TRUSTED_FOR_MS);
+        assert_eq!(known(text).await, Capabilities::default());
         database.close().await;
     }
 }

@@ -24,15 +24,15 @@ pub(super) fn faults() -> Result<bool, CommandError> {
 pub(super) fn restore(config: &Config, backup: &Path) -> Result<bool, CommandError> {
     let data_dir = DataDir::create(&config.storage.data_dir)?;
     // Nothing is written into a bucket: what the backup has of it goes where a copy can be made from.
-    let (large, large_dir) = match &config.storage.url {
-        Some(url @ StorageUrl::Directory(path)) => (Some(url), Some(path.as_path())),
-        Some(StorageUrl::Bucket { .. }) | None => (None, None),
+    let large_dir = match &config.storage.url {
+        Some(StorageUrl::Directory(path)) => Some(path.as_path()),
+        Some(StorageUrl::Bucket { .. }) | None => None,
     };
     let report = owner::runtime()?.block_on(async {
         let report = change::restore(backup, data_dir.path(), large_dir).await?;
         if report.large_in.is_none() {
             let database = Database::open(&data_dir.database_path(), Clock::default())?;
-            place::remember_as(large, &database).await?;
+            place::remember_restored(large_dir, &database).await?;
             database.close().await;
         }
         Ok::<_, CommandError>(report)
@@ -46,9 +46,9 @@ pub(super) fn rebuild(config: &Config) -> Result<bool, CommandError> {
     let data_dir = DataDir::create(&config.storage.data_dir)?;
     let report = owner::runtime()?.block_on(async {
         let store = place::elsewhere(config, &Clock::default()).await?;
-        let report = change::rebuild(data_dir.path(), store).await?;
+        let report = change::rebuild(data_dir.path(), store.clone()).await?;
         let database = Database::open(&data_dir.database_path(), Clock::default())?;
-        place::remember(config, &database).await?;
+        place::remember(config, store.as_ref(), &database).await?;
         database.close().await;
         Ok::<_, CommandError>(report)
     })?;
@@ -80,8 +80,14 @@ async fn check_and_remember(node: &Node) -> Result<String, CommandError> {
     if report.findings > 0 {
         return Err(CommandError::NotMoved { missing: report.findings, objects, place });
     }
-    place::remember(&node.config, &node.database).await?;
-    Ok(format!("{objects} objects are in {place}, which is where they are served from now on"))
+    let is_marked = place::remember(&node.config, Some(node.objects.store()), &node.database).await?;
+    let note = match is_marked {
+        true => "",
+        false => {
+            "\nThere was no file granary-store with them, by which the hub knows the place; it has a new one now"
+        }
+    };
+    Ok(format!("{objects} objects are in {place}, which is where they are served from now on{note}"))
 }
 
 /// See [`crate::cli::Command::Doctor`]. Goes on where other commands give up: that the data cannot be opened is a

@@ -229,15 +229,43 @@ fn large_objects_stay_where_they_are_until_they_are_said_to_have_moved() {
         assert!(refused.contains("granary lfs moved"), "{refused}");
     }
     let refused = granary.fails("lfs moved");
+    assert!(refused.contains("there is no directory") && !nas.exists(), "{refused}");
+    fs::create_dir(&nas).unwrap();
+    let refused = granary.fails("lfs moved");
     assert!(refused.contains("1 of 1 objects are not in"), "{refused}");
     copy(&granary.data_dir().join("objects"), &nas.join("objects"));
-    assert!(granary.ok("lfs moved").starts_with("1 objects are in "));
+    let moved = granary.ok("lfs moved");
+    assert!(moved.starts_with("1 objects are in "), "{moved}");
+    assert!(moved.contains("There was no file granary-store with them"), "{moved}");
     fs::remove_dir_all(granary.data_dir().join("objects")).unwrap();
     granary.ok("fsck");
     granary.ok("repo export admin/model exported.git");
     let exported =
         granary.path("exported.git").join(format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
     assert_eq!(fs::read(exported).unwrap(), content);
+
+    // Not mounted: nothing is served, checked or written there.
+    let server = granary.path("server");
+    fs::rename(&nas, &server).unwrap();
+    for exists in [false, true] {
+        if exists {
+            fs::create_dir(&nas).unwrap();
+        }
+        for words in ["fsck", "maintain --now", "serve --listen 127.0.0.1:0"] {
+            let refused = granary.fails(words);
+            assert!(refused.contains("is it mounted"), "{refused}");
+        }
+    }
+    fs::remove_dir(&nas).expect("it is still empty");
+    fs::rename(&server, &nas).unwrap();
+    granary.ok("fsck");
+
+    // A copy that has its mark is followed without a word.
+    let other = granary.path("other");
+    copy(&nas, &other);
+    let granary = granary.with("GRANARY__STORAGE__URL", &format!("file:{}", other.display()));
+    assert!(!granary.ok("lfs moved").contains("granary-store"));
+    granary.ok("fsck");
 }
 
 fn copy(from: &std::path::Path, to: &std::path::Path) {
