@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import shutil
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from harness.shapes import Shapes
 from harness.watched import Watched
 
 GITS = client.installed()
+REMOVALS = []
 SHARED = {"server", "lfs_hub"}
 """Fixtures that lead to the servers which --nginx stands in front of."""
 
@@ -64,6 +66,8 @@ def run_directory():
     """Short on purpose: socket paths have a limit, and some tests put a data directory below it."""
     directory = Path(tempfile.mkdtemp(prefix="granary-run-"))
     yield directory
+    for removal in REMOVALS:
+        removal.wait()
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -73,7 +77,8 @@ def tmp(run_directory, request, _counter=itertools.count()):
     directory = run_directory / f"t{next(_counter)}"
     directory.mkdir()
     yield directory
-    shutil.rmtree(directory, ignore_errors=True)
+    # Thousands of small files take their time; the next test need not wait for that.
+    REMOVALS.append(subprocess.Popen(["rm", "-rf", "--", directory], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
 
 @pytest.fixture(scope="session")
@@ -304,7 +309,7 @@ def watched(store, fresh_hub, bucket, tmp):
 
 @pytest.fixture
 def lax_store():
-    """A bucket that enforces nothing."""
+    """A bucket that enforces nothing of a body."""
     with LaxS3() as store:
         yield store
 

@@ -125,7 +125,7 @@ def test_pull_fetch_checkout_prune(lfs_hub, lfs_client, lfs_repo, git, tmp):
     assert (copy.cwd / "a.bin").read_bytes() == first
     copy("lfs", "prune")
     copy.commit("a.bin", content(10_000, f"{tmp} 3"))
-    copy("push", "-q", "origin", "HEAD:side")
+    copy("push", "-q", "origin", "HEAD:refs/heads/side")
     assert "a.bin" in text(copy.run("lfs", "ls-files").stdout)
 
 

@@ -1,15 +1,18 @@
 """A bucket as the store: bytes go straight between client and bucket, and no URL outlives what it was proven to carry."""
 
+import gzip
+import json
 import re
+import subprocess
 import threading
 import time
 
 import pytest
 
-from harness import lfs, lfs_api, metrics, wait, wire
+from harness import lfs, lfs_api, metrics, s3, wait, wire
 from harness.lfs import MIB, content
 from harness.lfs_api import Api, message
-from harness.watched import Offering
+from harness.watched import Offering, Watched
 
 
 # -- counters -----------------------------------------------------------------------------------------------------
@@ -134,6 +137,19 @@ def test_downloads_are_attachments(watched):
     assert watched.api.grant(data, "download")["download"]["href"] == action["href"], "the same for minutes, so that it can be cached"
 
 
+def test_an_upload_does_not_say_how_it_is_decoded(watched, tmp):
+    """S3 keeps a Content-Encoding that nobody signed. Were it shown, clients would decode other bytes than were proven."""
+    data = gzip.compress(content(10_000, "decoded"))
+    action = watched.api.grant(data)
+    upload = action["upload"]
+    answer = wire.http(upload["href"], data, method="PUT", headers={**(upload.get("header") or {}), "Content-Encoding": "gzip"})
+    assert answer.status == 200 and lfs_api.verify(action["verify"], data).status == 200
+    download = watched.api.grant(data, "download")["download"]["href"]
+    assert lfs_api.get({"href": download}).headers.get("content-encoding", "identity") == "identity"
+    for options in ([], ["--compressed"], ["-H", "Accept-Encoding: gzip"]):
+        assert subprocess.run(["curl", "-sSf", "--noproxy", "*", *options, download], capture_output=True, check=True).stdout == data, options
+
+
 def test_expired_urls(watched):
     """Whatever the bucket still takes of an upload that is closed, it is not published any more."""
     data = content(1000, "expired")
@@ -194,7 +210,8 @@ def test_abandoned_uploads_are_swept(watched):
 
 
 def test_the_probe_leaves_nothing(watched):
-    assert watched.bucket.keys(f"{watched.prefix}/") == [] and watched.bucket.keys(f"{watched.prefix}.probe") == []
+    assert watched.bucket.keys(f"{watched.prefix}/") == [f"{watched.prefix}/granary-store"], "the mark by which it is known"
+    assert watched.bucket.keys(f"{watched.prefix}.probe") == []
 
 
 def test_doctor_says_what_the_bucket_can(watched, lax):
@@ -204,17 +221,41 @@ def test_doctor_says_what_the_bucket_can(watched, lax):
 
 
 def test_what_the_bucket_can_is_remembered(watched):
-    """A hub that starts while its bucket is away knows what it enforces: uploads are granted as before."""
+    """It is not tried again at each start, but once a day; and a bucket that was away is gone on with as known."""
     data = content(5 * MIB + 1, "remembered")
     before = watched.api.grant(data)["upload"]
+
+    def tried():
+        return [seen for seen in watched.store.seen if "/.probe/" in seen.path]
+
+    watched.store.seen.clear()
     watched.hub.stop()
     watched.store.is_down = True
+    watched.hub.expect_log("object store|out of reach|bucket")
     watched.hub.start()
-    upload = watched.api.grant(data)["upload"]
-    assert upload["href"].startswith(watched.public) and upload["header"] == before["header"]
+    assert watched.api.batch("upload", data).status in (200, 503)
     watched.store.is_down = False
+    granted = wait.until(lambda: (answer := watched.api.batch("upload", data)).status == 200 and answer, "the bucket is back", seconds=60)
+    upload, = (row["actions"]["upload"] for row in json.loads(granted.body)["objects"])
+    assert upload["href"].startswith(watched.public) and upload["header"] == before["header"]
+    assert not tried()
     watched.api.upload(data)
     assert watched.api.download(data) == data
+    watched.hub.run("debug", "clock", "+25h")
+    watched.hub.run("maintain", "--now")
+    wait.until(tried, "after a day it is", seconds=60)
+
+
+def test_an_open_bucket_is_reported(lax_store, fresh_hub, tmp):
+    """Whoever reaches it could replace what was proven: no link leads there, and the operator is told."""
+    lax_store.is_open = True
+    watched = Watched(fresh_hub, s3.S3(lax_store.listen("test"), "lax"), lax_store, tmp.name)
+    watched.hub.expect_log("without a signature")
+    for at in (watched.api, watched.hf):
+        assert at.grant(content(64 * MIB + 1, "open"))["upload"]["href"].startswith(watched.hub.url)
+    doctor = watched.hub.run("doctor", check=False)
+    assert doctor.returncode and "OPEN FOR WRITING" in doctor.stdout
+    watched.hub.expect_log("without a signature")
 
 
 def test_wrong_credentials(fresh_hub, bucket, tmp, git):

@@ -1,13 +1,19 @@
-"""A bucket in memory that believes everything: no signature, checksum or length is checked, like the laxest S3 servers there are."""
+"""A bucket in memory that believes everything but who asks: no checksum is checked, like the laxest S3 servers there are.
+
+Presigned URLs need their signature (a bucket that needs none is open to everybody, which is another matter); the signed headers of
+the hub itself are believed. `is_open`: nothing is checked at all.
+"""
 
 import datetime
 import hashlib
+import hmac
 import itertools
 import re
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
 from .httpd import Httpd
+from .s3 import SECRET, signature
 
 
 class LaxS3(Httpd):
@@ -17,12 +23,15 @@ class LaxS3(Httpd):
         super().__init__()
         self.objects = {}
         self.uploads = {}
+        self.is_open = False
         self._ids = itertools.count(1)
 
     def handle(self, exchange):
         _, _, key = exchange.path.lstrip("/").partition("/")
         query, method = exchange.query, exchange.method
-        if not key:
+        if not self._may(exchange):
+            self._xml(exchange, "<Error><Code>AccessDenied</Code></Error>", 403)
+        elif not key:
             self._bucket(exchange)
         elif method == "POST" and "uploads" in query:
             upload = f"upload-{next(self._ids)}"
@@ -40,6 +49,20 @@ class LaxS3(Httpd):
             self._xml(exchange, "<Error><Code>NoSuchKey</Code></Error>", 404)
         else:
             self._get(exchange, self.objects[key])
+
+    def _may(self, exchange):
+        if self.is_open or "authorization" in exchange.headers:
+            return True
+        path, _, asked = exchange.target.partition("?")
+        pairs = [pair for pair in asked.split("&") if not pair.startswith("X-Amz-Signature=")]
+        given = {name: unquote(value) for name, _, value in (pair.partition("=") for pair in asked.split("&"))}
+        names = given.get("X-Amz-SignedHeaders", "")
+        if not names or any(name not in exchange.headers for name in names.split(";")):
+            return False
+        canonical = "\n".join([exchange.method, path, "&".join(sorted(pairs)), *(f"{name}:{exchange.headers[name]}" for name in names.split(";")),
+                               "", names, given.get("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")])
+        scope = given["X-Amz-Credential"].partition("/")[2]
+        return hmac.compare_digest(signature(SECRET, scope, given["X-Amz-Date"], canonical), given.get("X-Amz-Signature", ""))
 
     def _get(self, exchange, data):
         headers = {"ETag": self._etag(data), "Last_Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "Accept_Ranges": "bytes", "Date": _now()}

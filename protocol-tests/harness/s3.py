@@ -68,14 +68,9 @@ class S3:
         names = ";".join(sorted(signed))
         canonical = "\n".join([method, path, asked, *(f"{name}:{signed[name]}" for name in sorted(signed)), "", names, digest])
         scope = f"{now[:8]}/{REGION}/s3/aws4_request"
-        secret = f"AWS4{self.secret}".encode()
-        for part in scope.split("/"):
-            secret = hmac.digest(secret, part.encode(), "sha256")
-        text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(secret, text.encode(), "sha256").hex()
         request = urllib.request.Request(f"{self.endpoint}{path}" + (f"?{asked}" if asked else ""), method=method, data=body or None, headers={
             **signed, "Content-Type": "application/octet-stream",
-            "Authorization": f"AWS4-HMAC-SHA256 Credential={self.access}/{scope}, SignedHeaders={names}, Signature={signature}"})
+            "Authorization": f"AWS4-HMAC-SHA256 Credential={self.access}/{scope}, SignedHeaders={names}, Signature={signature(self.secret, scope, now, canonical)}"})
         try:
             with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
                 return answer.status, answer.headers, answer.read()
@@ -112,6 +107,15 @@ class S3:
 
     def delete(self, key):
         self.request("DELETE", key)
+
+
+def signature(secret, scope, at, canonical):
+    """SigV4 of a canonical request."""
+    key = f"AWS4{secret}".encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    text = f"AWS4-HMAC-SHA256\n{at}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    return hmac.digest(key, text.encode(), "sha256").hex()
 
 
 @contextlib.contextmanager

@@ -127,6 +127,8 @@ impl Changes {
         directory: PathBuf,
         actor: Option<UserId>,
     ) -> Result<ImportReport, ImportError> {
+        // As it is now: `repo` may have been read before an import that has just ended.
+        let repo = &self.0.database.repo(repo.id)?.ok_or(repository::snapshot::SnapshotError::Gone)?;
         let snapshot = self.0.repositories.snapshot(repo)?;
         let (changes, gc_epoch, base) = (self.clone(), snapshot.repo().gc_epoch, Arc::clone(&snapshot));
         let mut taken = self.compute(move || changes.take(&base, &directory)).await?;

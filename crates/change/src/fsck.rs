@@ -75,19 +75,19 @@ impl FsckReport {
 const PAGE: u32 = 500;
 
 impl Changes {
-    /// Checks everything, or one repository. Reads every byte of every live pack, and of every large object if it is
-    /// about everything: what is stored once serves many repositories.
+    /// Checks everything, or one repository. Reads every byte of every live pack and large object.
     pub async fn fsck(&self, only: Option<&Repo>) -> Result<FsckReport, FsckError> {
-        let (changes, everything, only) = (self.clone(), only.is_none(), only.cloned());
+        let (changes, repo, only) = (self.clone(), only.map(|repo| repo.id), only.cloned());
         let _no_sweep = self.0.sweeping.read().await;
         let mut report = self.compute_behind(move || changes.fsck_blocking(only)).await?;
-        if everything {
-            let findings = &mut report.findings;
-            let checked =
-                self.0.objects.check_objects(true, |finding| findings.push(finding.to_string())).await;
-            let checked = report.readable("large objects", checked.map_err(FsckError::from))?;
-            report.large = checked.map_or(0, |checked| checked.objects);
-        }
+        let (objects, findings) = (&self.0.objects, &mut report.findings);
+        let note = |finding: lfs::Finding| findings.push(finding.to_string());
+        let checked = match repo {
+            None => objects.check_objects(true, note).await,
+            Some(repo) => objects.check_objects_of(repo, true, note).await,
+        };
+        let checked = report.readable("large objects", checked.map_err(FsckError::from))?;
+        report.large = checked.map_or(0, |checked| checked.objects);
         Ok(report)
     }
 

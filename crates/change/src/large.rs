@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use database::{Oid, Repo, Sha256, UserId};
-use lfs::{ReceiveError, Unmet};
+use lfs::{ReceiveError, Unmet, Why};
 use repository::Snapshot;
 use storage::{StoreError, sync_directory};
 
@@ -49,7 +49,11 @@ impl Changes {
         directory: &Path,
     ) -> Result<Count, ReceiveError> {
         let mut count = Count::default();
-        for Unmet { sha256, size, .. } in unmet {
+        for Unmet { sha256, size, why } in unmet {
+            // The object is here, and the pointer says another size: no file makes that right.
+            if matches!(why, Why::Size(_)) {
+                continue;
+            }
             let Ok(file) = File::open(directory.join(path_of(sha256))) else { continue };
             match self.0.objects.take_in(repo.id, by, *sha256, *size, file).await {
                 Ok(()) => {

@@ -81,6 +81,13 @@ impl std::fmt::Display for MaintainReport {
 impl Changes {
     /// One round of everything that is due; with `now`, of everything, rested or not.
     pub async fn maintain(&self, now: bool) -> Result<MaintainReport, MaintainError> {
+        let report = self.maintain_packs(now).await;
+        // Whatever came of that. It asks the bucket, which may be slow: a collection does not wait for it.
+        let large = self.sweep_large().await;
+        Ok(MaintainReport { large: large?, ..report? })
+    }
+
+    async fn maintain_packs(&self, now: bool) -> Result<MaintainReport, MaintainError> {
         let _one_at_a_time = self.0.maintaining.lock().await;
         let mut report = MaintainReport::default();
         let due = match now {
@@ -99,12 +106,10 @@ impl Changes {
                 }
             }
         }
-        // None of these keeps the next from its work.
+        // The sweep does not keep the manifests from being written.
         let swept = self.sweep_locked().await;
-        let large = self.sweep_large().await;
         report.manifests = self.write_manifests(u32::MAX, now).await?;
         report.swept = swept?;
-        report.large = large?;
         Ok(report)
     }
 
@@ -186,18 +191,20 @@ impl Changes {
 
     /// Deletes the packs and large objects whose time has come; says how many packs.
     pub async fn sweep(&self) -> Result<u64, MaintainError> {
-        let _one_at_a_time = self.0.maintaining.lock().await;
         self.sweep_large().await?;
+        let _one_at_a_time = self.0.maintaining.lock().await;
         self.sweep_locked().await
     }
 
-    /// Deletes the large objects whose time has come. While a backup runs nothing is deleted; the next round will do.
+    /// Clears away unfinished uploads and deletes the large objects whose time has come. While a backup runs no object is
+    /// deleted; the next round will do.
     async fn sweep_large(&self) -> Result<lfs::SweepReport, MaintainError> {
-        let Ok(_no_backup) = self.0.sweeping.try_write() else { return Ok(lfs::SweepReport::default()) };
-        match self.0.objects.sweep().await {
-            Ok(report) => Ok(report),
-            Err(lfs::SweepError::Db(error)) => Err(error.into()),
+        let failed = |lfs::SweepError::Db(error)| MaintainError::from(error);
+        let mut report = self.0.objects.sweep_uploads().await.map_err(failed)?;
+        if let Ok(_no_backup) = self.0.sweeping.try_write() {
+            self.0.objects.sweep_objects(&mut report).await.map_err(failed)?;
         }
+        Ok(report)
     }
 
     async fn sweep_locked(&self) -> Result<u64, MaintainError> {

@@ -1,12 +1,13 @@
 //! What a change needs beside git objects: large objects for its LFS pointers, and that nobody else has locked what it
 //! changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use database::{DbError, Lock, Oid, Repo, Sha256};
 use lfs::Unmet;
 use repository::pointer::Pointer;
-use repository::{ReadError, Snapshot, walk};
+use repository::{Kind, ReadError, Snapshot, object, walk};
+use tokio::time::Instant;
 
 use crate::Changes;
 
@@ -26,13 +27,94 @@ pub(crate) fn objects_of(pointers: &[Pointer]) -> Vec<(Sha256, u64)> {
 }
 
 impl Changes {
-    /// Which of `objects` the repository lacks. Waits for proofs under way, so no permit is held meanwhile.
-    pub(crate) async fn unmet(&self, repo: &Repo, objects: &[(Sha256, u64)]) -> Result<Vec<Unmet>, DbError> {
+    /// Which of `objects` the repository lacks. Waits for proofs under way until `deadline`, so no permit is held
+    /// meanwhile.
+    pub(crate) async fn unmet(
+        &self,
+        repo: &Repo,
+        objects: &[(Sha256, u64)],
+        deadline: Instant,
+    ) -> Result<Vec<Unmet>, DbError> {
         if objects.is_empty() || repo.lfs_incomplete {
             return Ok(Vec::new());
         }
-        self.0.objects.require(repo.id, objects).await
+        self.0.objects.require_by(repo.id, objects, deadline).await
     }
+
+    /// The pointers of the live packs whose objects were removed, or proved to be other ones. None are looked for if the
+    /// repository never lost an object.
+    pub(crate) fn lost_pointers(&self, snapshot: &Snapshot) -> Result<Vec<Pointer>, DbError> {
+        if snapshot.repo().lfs_incomplete {
+            return Ok(Vec::new());
+        }
+        let lost: HashSet<Sha256> = self.0.database.links_lost(snapshot.repo().id)?.into_iter().collect();
+        if lost.is_empty() {
+            return Ok(Vec::new());
+        }
+        let pointers = snapshot.packs().iter().flat_map(|pack| pack.pointers());
+        let is_lost = |pointer: &Pointer| pointer.size > 0 && lost.contains(&Sha256(pointer.sha256));
+        let mut pointers: Vec<_> = pointers.filter(is_lost).collect();
+        pointers.sort_unstable();
+        pointers.dedup();
+        Ok(pointers)
+    }
+}
+
+/// Which of the blobs `lost` stand in the tree of the commit `new` where the branch did not have them: git sends no blob
+/// that the repository has already, so such a pointer is in no new pack. A new branch is compared with where it left the
+/// default branch. Goes down only where the trees differ.
+pub(crate) fn used_again(
+    overlay: &Snapshot,
+    old: Option<Oid>,
+    new: Oid,
+    lost: &[Pointer],
+) -> Result<HashSet<Oid>, ReadError> {
+    if lost.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let (before, after) = trees(overlay, old, new)?;
+    let lost: HashSet<Oid> = lost.iter().map(|pointer| pointer.blob).collect();
+    let (mut found, mut open) = (HashSet::new(), vec![(before, after)]);
+    while let Some((before, after)) = open.pop() {
+        if before == Some(after) {
+            continue;
+        }
+        let before = match before {
+            Some(before) => entries(overlay, before)?,
+            None => HashMap::new(),
+        };
+        for (name, (is_tree, oid)) in entries(overlay, after)? {
+            let same_name = before.get(&name).copied();
+            if is_tree {
+                open.push((same_name.filter(|(is_tree, _)| *is_tree).map(|(_, oid)| oid), oid));
+            } else if lost.contains(&oid) && same_name != Some((false, oid)) {
+                found.insert(oid);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// By name: whether it is a tree, and which.
+fn entries(overlay: &Snapshot, tree: Oid) -> Result<HashMap<Vec<u8>, (bool, Oid)>, ReadError> {
+    let mut data = Vec::new();
+    overlay.read_as(&tree, Kind::Tree, &mut data)?;
+    let corrupt = |error: object::ObjectError| ReadError::Corrupt { oid: tree, reason: error.to_string() };
+    let entry = |entry: Result<object::TreeEntry<'_>, _>| {
+        let entry = entry.map_err(corrupt)?;
+        Ok((entry.name.to_vec(), (entry.is_tree(), entry.oid)))
+    };
+    object::tree_entries(&data).map(entry).collect()
+}
+
+/// Of the commit before, if there is one, and of the commit after a branch moves.
+fn trees(overlay: &Snapshot, old: Option<Oid>, new: Oid) -> Result<(Option<Oid>, Oid), ReadError> {
+    let before = match old {
+        Some(old) => Some(old),
+        None => fork_point(overlay, new),
+    };
+    let tree = |commit: Oid| overlay.commit(&commit).map(|commit| commit.tree);
+    Ok((before.map(tree).transpose()?, tree(new)?))
 }
 
 /// The pointer blobs of the first of `unmet`, for which names are to be found.
@@ -73,12 +155,7 @@ pub(crate) fn locked<'l>(
     if locks.is_empty() {
         return Ok(Vec::new());
     }
-    let before = match old {
-        Some(old) => Some(old),
-        None => fork_point(overlay, new),
-    };
-    let tree = |commit: Oid| overlay.commit(&commit).map(|commit| commit.tree);
-    let (before, after) = (before.map(tree).transpose()?, tree(new)?);
+    let (before, after) = trees(overlay, old, new)?;
     let paths: Vec<&str> = locks.iter().map(|lock| lock.path.as_str()).collect();
     let changed = walk::changed_paths(overlay, before, Some(after), &paths)?;
     Ok(changed.into_iter().map(|at| &locks[at]).collect())

@@ -7,7 +7,9 @@ use database::{
     fault,
 };
 use git_protocol::receive_pack::{Commands, Report, Update};
+use repository::pointer::Pointer;
 use repository::{Kind, Snapshot, ingest, walk};
+use tokio::time::Instant;
 
 use crate::needs::{self, OBJECTS_MISSING};
 use crate::policy::{self, Pusher};
@@ -67,9 +69,11 @@ impl Changes {
         pack: Option<Bytes>,
     ) -> Result<Report, PushError> {
         let commands = std::sync::Arc::new(commands);
+        // One for all attempts: the body lies in staging meanwhile.
+        let deadline = self.0.objects.require_deadline();
         for _ in 0..ATTEMPTS_MAX {
             let access = self.still(&access)?;
-            match self.attempt(access, &commands, pack.clone()).await? {
+            match self.attempt(access, &commands, pack.clone(), deadline).await? {
                 Attempt::Done(report) => return Ok(report),
                 Attempt::Again => {}
             }
@@ -94,18 +98,20 @@ impl Changes {
         access: Authorized<Propose>,
         commands: &std::sync::Arc<Commands>,
         pack: Option<Bytes>,
+        deadline: Instant,
     ) -> Result<Attempt, PushError> {
         let pusher = Pusher { write: access.may_write(), admin: access.is_admin() };
         let repo = access.repo().clone();
         let snapshot = self.0.repositories.snapshot(&repo).map_err(PushError::internal)?;
         // Before the look at the paths: a lock taken later has another version.
         let (locks_version, locks) = self.0.database.locks_of_others(repo.id, access.actor())?;
+        let lost = self.lost_pointers(&snapshot)?;
         let (limits, disk) = (self.0.limits.clone(), self.0.disk.clone());
         let (commands, for_work) = (std::sync::Arc::clone(commands), std::sync::Arc::clone(commands));
         let base = std::sync::Arc::clone(&snapshot);
         let prepared = self
             .compute(move || {
-                let held = Held { version: locks_version, locks: &locks };
+                let held = Held { version: locks_version, locks: &locks, lost: &lost };
                 prepare(&base, pusher, &for_work, pack, held, &limits, &|| disk.temp_file())
             })
             .await;
@@ -117,7 +123,7 @@ impl Changes {
             Err(Refused::Internal(error)) => return Err(PushError::Internal(error)),
         };
         fault::point(fault::Point::PushIndexed);
-        self.refuse_without_objects(&repo, &snapshot, &mut prepared).await?;
+        self.refuse_without_objects(&repo, &snapshot, &mut prepared, deadline).await?;
         if prepared.edits.is_empty() || (commands.capabilities.atomic && prepared.any_refused()) {
             return Ok(Attempt::Done(prepared.report(&commands, &[])));
         }
@@ -130,15 +136,16 @@ impl Changes {
         repo: &database::Repo,
         snapshot: &std::sync::Arc<Snapshot>,
         prepared: &mut Prepared,
+        deadline: Instant,
     ) -> Result<(), PushError> {
-        let unmet = self.unmet(repo, &prepared.objects).await?;
+        let unmet = self.unmet(repo, &prepared.objects, deadline).await?;
         let Some(ingested) = prepared.ingested.take_if(|_| !unmet.is_empty()) else { return Ok(()) };
-        let base = std::sync::Arc::clone(snapshot);
+        let (base, pointers) = (std::sync::Arc::clone(snapshot), std::mem::take(&mut prepared.pointers));
         let lines = self
             .compute(move || {
-                let blobs = needs::blobs_to_name(&unmet, &ingested.pointers);
+                let blobs = needs::blobs_to_name(&unmet, &pointers);
                 let paths = walk::paths_in_pack(ingested.pack(), &ingested.overlay(&base), &blobs);
-                needs::describe(&unmet, &ingested.pointers, &paths)
+                needs::describe(&unmet, &pointers, &paths)
             })
             .await;
         prepared.messages.extend(lines);
@@ -246,7 +253,9 @@ struct Prepared {
     refused: Vec<(usize, Result<(), String>)>,
     head_ref: Option<HeadEdit>,
     ingested: Option<ingest::Ingested>,
-    /// Large objects that the pack's LFS pointers need.
+    /// The LFS pointers of the pack, and those that were here and are used anew.
+    pointers: Vec<Pointer>,
+    /// Large objects that they need.
     objects: Vec<(database::Sha256, u64)>,
     /// Of the locks that the paths were compared with; `None` if no branch moves.
     locks_version: Option<i64>,
@@ -254,10 +263,11 @@ struct Prepared {
     messages: Vec<String>,
 }
 
-/// The locks that others hold.
+/// What stands in the way: locks that others hold, and pointers whose objects are gone.
 struct Held<'a> {
     version: i64,
     locks: &'a [Lock],
+    lost: &'a [Pointer],
 }
 
 enum Refused {
@@ -289,6 +299,7 @@ fn prepare(
         refused: Vec::new(),
         head_ref: None,
         ingested: None,
+        pointers: Vec::new(),
         objects: Vec::new(),
         locks_version: None,
         messages: Vec::new(),
@@ -319,8 +330,9 @@ fn prepare(
     let created = prepared.edits.iter().filter(|(_, edit)| edit.expected == Expected::Absent);
     prepared.head_ref =
         policy::head_after(snapshot, created.map(|(_, edit)| edit.name.as_str())).map(HeadEdit::IfUnborn);
-    prepared.objects =
-        ingested.as_ref().map(|ingested| needs::objects_of(&ingested.pointers)).unwrap_or_default();
+    prepared.pointers = ingested.as_ref().map(|ingested| ingested.pointers.clone()).unwrap_or_default();
+    prepared.need_lost(snapshot, ingested.as_ref(), held.lost);
+    prepared.objects = needs::objects_of(&prepared.pointers);
     prepared.ingested = ingested;
     Ok(prepared)
 }
@@ -396,7 +408,7 @@ impl Prepared {
         }
         let overlay = ingested.map(|ingested| ingested.overlay(snapshot));
         let overlay = overlay.as_ref().unwrap_or(snapshot);
-        let (mut kept, mut told) = (Vec::new(), false);
+        let (mut kept, mut told) = (Vec::new(), Vec::new());
         for (index, edit) in std::mem::take(&mut self.edits) {
             if !moves_branch(&edit) {
                 kept.push((index, edit));
@@ -416,8 +428,11 @@ impl Prepared {
             match locked {
                 Ok(locks) if locks.is_empty() => kept.push((index, edit)),
                 Ok(locks) => {
+                    let line = |lock: &&Lock| {
+                        format!("{}: {} is locked by {}", edit.name, lock.path, lock.owner_name)
+                    };
+                    told.extend(locks.iter().map(line));
                     self.refused.push((index, Err(needs::locked_by(&locks))));
-                    told = true;
                 }
                 Err(error) => {
                     let reason = format!("cannot be compared with the locked files: {error}");
@@ -425,11 +440,33 @@ impl Prepared {
                 }
             }
         }
-        if told {
+        if !told.is_empty() {
+            let more = told.len().saturating_sub(LOCKS_TOLD_MAX);
+            told.truncate(LOCKS_TOLD_MAX);
+            self.messages.append(&mut told);
+            if more > 0 {
+                self.messages.push(format!("… and {more} more locked files"));
+            }
             let how = "ask who holds the lock to run 'git lfs unlock', or an administrator to use --force";
             self.messages.push(how.to_owned());
         }
         self.edits = kept;
+    }
+
+    /// Adds those pointers of `lost` that the push uses where they were not: their objects must be uploaded again. What
+    /// cannot be compared is left to those who read it.
+    fn need_lost(&mut self, snapshot: &Snapshot, ingested: Option<&ingest::Ingested>, lost: &[Pointer]) {
+        let Some(ingested) = ingested.filter(|_| !lost.is_empty()) else { return };
+        let overlay = ingested.overlay(snapshot);
+        for (_, edit) in self.edits.iter().filter(|(_, edit)| !edit.new.is_null()) {
+            let old = match edit.expected {
+                Expected::At(old) => overlay.peel(&old).ok(),
+                Expected::Absent | Expected::Any => None,
+            };
+            let used = needs::used_again(&overlay, old, edit.peeled.unwrap_or(edit.new), lost);
+            let used = used.unwrap_or_default();
+            self.pointers.extend(lost.iter().filter(|pointer| used.contains(&pointer.blob)));
+        }
     }
 
     fn any_refused(&self) -> bool {
@@ -455,6 +492,9 @@ impl Prepared {
         Report { unpack: Ok(()), refs: refs.collect(), messages: self.messages.clone() }
     }
 }
+
+/// Locked files that a pusher is told of.
+const LOCKS_TOLD_MAX: usize = 20;
 
 const STALE: &str = "failed to update ref: it was changed meanwhile, fetch first";
 

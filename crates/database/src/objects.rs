@@ -129,15 +129,23 @@ pub struct NewUpload {
     pub by: Option<UserId>,
     pub objects: Vec<(Sha256, u64)>,
     pub expires_ms: i64,
-    /// Of the namespace, in bytes, unless one is set for it.
-    pub quota: Option<u64>,
+    pub quota: Quota,
+}
+
+/// What an upload counts against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quota {
+    /// Nothing: whoever brings it is above that.
+    Exempt,
+    /// What is set for the namespace, or, if nothing is, this many bytes; `None`: then there is no limit.
+    Default(Option<u64>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begun {
     /// Per object of [`NewUpload`], in order: it fits into the quota.
     pub admitted: Vec<bool>,
-    /// Of the namespace before this upload, with what others have reserved.
+    /// Of the namespace before this upload, with what others have reserved. 0 if there is no quota.
     pub used: u64,
     /// What it was compared with.
     pub quota: Option<u64>,
@@ -188,7 +196,7 @@ pub struct Claim {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub used: u64,
-    /// By uploads under way.
+    /// By uploads under way, of those that began under a quota.
     pub reserved: u64,
     /// If one is set for it.
     pub quota: Option<u64>,

@@ -34,6 +34,8 @@ pub(crate) struct Wanted {
 /// Of the links by which an upload ends. It may have begun when its own links were about to expire, and run long; but
 /// keys of tokens are forgotten an hour after the longest lifetime.
 const ENDING: Duration = Duration::from_secs(25 * 3600);
+/// Signed between two chances for other tasks.
+const PARTS_AT_ONCE: u32 = 256;
 
 impl<'a> Links<'a> {
     pub(crate) async fn new<A: Right>(
@@ -88,16 +90,25 @@ impl<'a> Links<'a> {
     }
 
     /// Parts of `chunk_size` bytes, to the bucket if it gave an id for them, else to the hub.
-    pub(crate) fn multipart(&self, wanted: &Wanted, chunk_size: u64, multipart: Option<&str>) -> Outcome {
-        let numbers = 1..=u32::try_from(wanted.size.div_ceil(chunk_size)).unwrap_or(u32::MAX);
-        let parts: Vec<_> = match (&self.signer, multipart) {
-            (Some(signer), Some(id)) => {
-                let key = object_key(&wanted.sha256, wanted.upload);
-                let lifetime = self.presigned_lifetime(wanted.size);
-                numbers.map(|number| signer.part(&key, id, number, lifetime)).collect()
+    pub(crate) async fn multipart(
+        &self,
+        wanted: &Wanted,
+        chunk_size: u64,
+        multipart: Option<&str>,
+    ) -> Outcome {
+        let last = u32::try_from(wanted.size.div_ceil(chunk_size)).unwrap_or(u32::MAX);
+        let (key, lifetime) =
+            (object_key(&wanted.sha256, wanted.upload), self.presigned_lifetime(wanted.size));
+        let mut parts = Vec::with_capacity(last as usize);
+        for number in 1..=last {
+            if number % PARTS_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
             }
-            _ => numbers.map(|number| self.part(wanted, number, chunk_size)).collect(),
-        };
+            parts.push(match (&self.signer, multipart) {
+                (Some(signer), Some(id)) => signer.part(&key, id, number, lifetime),
+                _ => self.part(wanted, number, chunk_size),
+            });
+        }
         if multipart.is_some() {
             count(&self.objects.0.counters.presigned_part, parts.len() as u64);
         }

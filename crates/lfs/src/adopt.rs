@@ -1,6 +1,6 @@
 //! Objects that are stored but that no row knows: after the rows were made anew.
 
-use database::{NewUpload, Proof, RepoId, Sha256, UploadId};
+use database::{NewUpload, Proof, Quota, RepoId, Sha256, UploadId};
 use storage::StoreError;
 
 use crate::publish::{Arrival, Known};
@@ -57,11 +57,11 @@ impl Objects {
         self.land(&to, writer, None).await
     }
 
-    /// The row that knows the key until a backing does.
+    /// The row that knows the key until a backing does. Counts against no quota: an administrator brings what is here.
     pub(crate) async fn announce(&self, arrival: &Arrival) -> Result<(), ReceiveError> {
         let Arrival { repo, by, upload, sha256, size } = *arrival;
         let (objects, expires_ms) = (vec![(sha256, size)], self.now_ms() + EXPIRES_MS);
-        let new = NewUpload { id: upload, repo, by, objects, expires_ms, quota: None };
+        let new = NewUpload { id: upload, repo, by, objects, expires_ms, quota: Quota::Exempt };
         self.0.database.begin_upload(new).await?;
         Ok(())
     }

@@ -4,9 +4,11 @@
 //! parts). An object that cannot be answered for gets its own error; the others go on.
 
 use auth::{Authorized, Propose, Read};
+use bytes::Bytes;
 
 use crate::actions::Links;
 use crate::download::readable;
+use crate::shares::Share;
 use crate::wire::batch::{
     Answer, ErrorCode, Family, Object, Outcome, Request, Response, Subject, Transfer, is_empty_object,
 };
@@ -29,6 +31,33 @@ pub struct Client {
     pub quota: Option<u64>,
 }
 
+/// The answer. It holds room for its links until its bytes are dropped.
+pub struct Batched {
+    pub response: Response,
+    pub(crate) held: Option<Share>,
+}
+
+impl Batched {
+    pub fn into_json(self) -> Bytes {
+        let json = self.response.to_json();
+        match self.held {
+            None => Bytes::from(json),
+            Some(held) => Bytes::from_owner(Held { json, _held: held }),
+        }
+    }
+}
+
+struct Held {
+    json: Vec<u8>,
+    _held: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.json
+    }
+}
+
 /// Answers made between two chances for other tasks.
 pub(crate) const AT_ONCE: usize = 256;
 
@@ -38,7 +67,7 @@ impl Objects {
         access: &Batching,
         request: &Request,
         client: &Client,
-    ) -> Result<Response, BatchError> {
+    ) -> Result<Batched, BatchError> {
         match access {
             Batching::Download(access) => self.batch_download(access, request, client).await,
             Batching::Upload(access) => self.batch_upload(access, request, client).await,
@@ -50,7 +79,7 @@ impl Objects {
         access: &Authorized<Read>,
         request: &Request,
         client: &Client,
-    ) -> Result<Response, BatchError> {
+    ) -> Result<Batched, BatchError> {
         let ids: Vec<_> = readable_objects(request).map(|object| object.sha256).collect();
         let mut found = self.0.database.links(access.repo_id(), &ids)?.into_iter();
         let links = Links::new(self, &client.base_url, access).await?;
@@ -78,7 +107,7 @@ impl Objects {
                 },
             });
         }
-        Ok(Response { transfer: Transfer::Basic, objects })
+        Ok(Batched { response: Response { transfer: Transfer::Basic, objects }, held: None })
     }
 }
 

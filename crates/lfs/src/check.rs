@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use database::{BackingId, DbError, Proof, Sha256, object_key};
+use database::{Backing, BackingId, DbError, Link, Proof, RepoId, Sha256, object_key};
 use serde::{Deserialize, Serialize};
 use storage::StoreError;
 
@@ -58,16 +58,51 @@ impl Objects {
             let Some((last, ..)) = page.last() else { return Ok(counts) };
             after = *last;
             for (id, sha256, size, upload, proof) in page {
-                let key = object_key(&sha256, upload);
-                let rehash = rehash && proof != Proof::Claimed;
-                let problem = self.problem_of(&key, sha256, size, rehash).await;
-                counts.objects += 1;
-                counts.bytes += size;
-                if let Some(problem) = problem.filter(|_| self.is_live(id)) {
-                    counts.findings += 1;
-                    report(Finding { sha256, key, problem });
+                let backing = Backing { id, upload, proof };
+                self.check_object(sha256, size, backing, rehash, &mut counts, &mut report).await;
+            }
+        }
+    }
+
+    /// As [`Objects::check_objects`], of what `repo` links.
+    pub async fn check_objects_of(
+        &self,
+        repo: RepoId,
+        rehash: bool,
+        mut report: impl FnMut(Finding),
+    ) -> Result<CheckReport, DbError> {
+        let mut counts = CheckReport::default();
+        let mut after = None;
+        loop {
+            let page = self.0.database.links_after(repo, after, PAGE)?;
+            let Some(last) = page.last() else { return Ok(counts) };
+            after = Some(last.sha256);
+            for link in page {
+                if let Some(backing) = link.backing {
+                    let Link { sha256, size, .. } = link;
+                    self.check_object(sha256, size, backing, rehash, &mut counts, &mut report).await;
                 }
             }
+        }
+    }
+
+    async fn check_object(
+        &self,
+        sha256: Sha256,
+        size: u64,
+        backing: Backing,
+        rehash: bool,
+        counts: &mut CheckReport,
+        report: &mut impl FnMut(Finding),
+    ) {
+        let key = object_key(&sha256, backing.upload);
+        let rehash = rehash && backing.proof != Proof::Claimed;
+        let problem = self.problem_of(&key, sha256, size, rehash).await;
+        counts.objects += 1;
+        counts.bytes += size;
+        if let Some(problem) = problem.filter(|_| self.is_live(backing.id)) {
+            counts.findings += 1;
+            report(Finding { sha256, key, problem });
         }
     }
 

@@ -10,6 +10,7 @@ use storage::{Bucket, StoreError, TempFile};
 use crate::parts::{Assembly, check_numbers};
 use crate::publish::{Arrival, Known, blocking, detached};
 use crate::receive::taken;
+use crate::verify::Way;
 use crate::{Objects, ReceiveError};
 
 impl Objects {
@@ -69,7 +70,7 @@ impl Objects {
             Err(error) => return Err(error.into()),
         }
         fault::point(fault::Point::LfsMultipartCompleted);
-        self.take_from_bucket(bucket, arrival, access).await
+        self.take_from_bucket(bucket, arrival, access, Way::Parts).await
     }
 
     async fn complete_on_disk(
@@ -111,6 +112,8 @@ impl Objects {
         let Some(disk) = self.0.store.local().cloned() else { return Err(ReceiveError::Closed) };
         let actual = assembly.sha256().await.map_err(StoreError::from)?;
         if actual != arrival.sha256 {
+            // It may be huge, and takes as long to go as it is.
+            blocking(move || drop(staged)).await;
             return Err(ReceiveError::WrongBytes { expected: arrival.sha256, actual });
         }
         fault::point(fault::Point::LfsObjectStaged);

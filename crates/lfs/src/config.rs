@@ -13,11 +13,18 @@ pub struct Config {
     pub object_bytes_max: u64,
     /// Bodies received at once; more are told to come back.
     pub uploads_max: usize,
-    /// How long a client waits for its object to be read back; it is told "done" either way. Clients give up after 30 s
-    /// of silence.
+    /// How long a client waits for its object to be read back, or to become durable; it is told "done" either way.
+    /// Clients give up after 30 s of silence.
     pub verify_wait: Duration,
     /// How long a push waits for read-backs that it needs.
     pub require_wait: Duration,
+    /// Between the tries of a read-back while the bucket is away, or while the bytes are.
+    pub read_back_pauses: Vec<Duration>,
+    /// A client that asks whether an object is here is about to push what needs it. A link that is older than this is
+    /// made new then, lest it be collected between the two. Well below the retention.
+    pub touch_after: Duration,
+    /// How long a sweep clears away unfinished uploads before it leaves the rest for the next.
+    pub sweep_wait: Duration,
 }
 
 impl Default for Config {
@@ -30,6 +37,9 @@ impl Default for Config {
             uploads_max: 512,
             verify_wait: Duration::from_secs(20),
             require_wait: Duration::from_secs(3600),
+            read_back_pauses: [1, 4, 15, 60, 180].map(Duration::from_secs).to_vec(),
+            touch_after: Duration::from_secs(24 * 3600),
+            sweep_wait: Duration::from_secs(30),
         }
     }
 }

@@ -9,6 +9,9 @@ use storage::StoreError;
 pub enum BatchError {
     #[error("the repository is gone")]
     RepoGone,
+    /// Worth another try in a moment.
+    #[error("too many uploads in parts are being prepared; try again")]
+    Busy,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -64,6 +67,8 @@ pub enum ReceiveError {
     /// What the client says of the object is not what it announced.
     #[error("{sha256} of {size} bytes is not the object this URL was made for")]
     OtherObject { sha256: Sha256, size: u64 },
+    #[error("the namespace has used {used} of {quota} bytes; this object does not fit, nothing was stored")]
+    OverQuota { used: u64, quota: u64 },
     #[error("nothing was uploaded for {sha256}; upload it again")]
     NotUploaded { sha256: Sha256 },
     /// Parts on disk are forgotten by a restart.
@@ -104,6 +109,7 @@ impl From<PublishError> for ReceiveError {
         match error {
             PublishError::RepoGone => ReceiveError::RepoGone,
             PublishError::UploadGone => ReceiveError::Closed,
+            PublishError::OverQuota { used, quota } => ReceiveError::OverQuota { used, quota },
             PublishError::Db(error) => ReceiveError::Db(error),
         }
     }
@@ -113,6 +119,8 @@ impl From<PublishError> for BatchError {
     fn from(error: PublishError) -> BatchError {
         match error {
             PublishError::RepoGone | PublishError::UploadGone => BatchError::RepoGone,
+            // Nothing is published by a batch.
+            PublishError::OverQuota { .. } => BatchError::Busy,
             PublishError::Db(error) => BatchError::Db(error),
         }
     }

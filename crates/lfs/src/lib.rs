@@ -19,6 +19,7 @@ mod counters;
 mod download;
 mod errors;
 mod flights;
+mod landings;
 mod modes;
 mod offer;
 mod parts;
@@ -26,6 +27,7 @@ mod publish;
 mod read_back;
 mod receive;
 mod require;
+mod shares;
 mod sweep;
 mod take_in;
 mod verify;
@@ -36,9 +38,8 @@ use std::sync::Arc;
 use auth::transfer::TransferKeys;
 use database::Database;
 use storage::ObjectStore;
-use tokio::sync::Semaphore;
 
-pub use batch::{Batching, Client};
+pub use batch::{Batched, Batching, Client};
 pub use check::{CheckReport, Finding, Problem};
 pub use config::Config;
 pub use counters::Counters;
@@ -61,11 +62,17 @@ struct Inner {
     settings: auth::Settings,
     config: Config,
     counters: Counters,
-    /// One permit per body that is being received.
-    uploads: Arc<Semaphore>,
+    /// Bodies that are being received.
+    uploads: shares::Shares,
+    /// Links to parts, of answers that are being made or sent.
+    parts_held: shares::Shares,
     flights: flights::Flights,
+    turns: flights::Turns,
+    landings: landings::Landings,
     assemblies: parts::Assemblies,
     read_backs: read_back::ReadBacks,
+    /// One sweep at a time.
+    sweeping: tokio::sync::Mutex<()>,
 }
 
 impl Objects {
@@ -76,7 +83,8 @@ impl Objects {
         settings: auth::Settings,
         config: Config,
     ) -> Objects {
-        let uploads = Arc::new(Semaphore::new(config.uploads_max));
+        let uploads = shares::Shares::new(config.uploads_max);
+        let parts_held = shares::Shares::new(offer::PARTS_HELD_MAX);
         let assemblies = parts::Assemblies::new(config.uploads_max);
         Objects(Arc::new(Inner {
             database,
@@ -85,9 +93,13 @@ impl Objects {
             settings,
             counters: Counters::default(),
             uploads,
+            parts_held,
             flights: flights::Flights::default(),
+            turns: flights::Turns::default(),
+            landings: landings::Landings::default(),
             assemblies,
             read_backs: read_back::ReadBacks::default(),
+            sweeping: tokio::sync::Mutex::default(),
             config,
         }))
     }

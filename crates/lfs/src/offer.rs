@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use auth::transfer::LIFETIME_MAX;
 use auth::{Authorized, Propose};
-use database::{Begun, Link, LinkState, NewUpload, Repo, Sha256, UploadId, UserId, object_key};
+use database::{
+    Begun, DbError, Link, LinkState, NewUpload, Quota, Repo, Sha256, UploadId, UserId, object_key,
+};
 use storage::{Bucket, StoreError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::actions::{Links, Wanted};
-use crate::batch::{AT_ONCE, answer, failed, other_size, readable_objects};
+use crate::batch::{AT_ONCE, Batched, answer, failed, other_size, readable_objects};
 use crate::modes::{SINGLE_PUT_MAX, settle};
+use crate::shares::Share;
 use crate::wire::batch::{Answer, ErrorCode, Object, Outcome, Request, Response, Transfer, is_empty_object};
 use crate::{BatchError, Client, Engine, Mode, Objects, mode};
 
@@ -22,15 +25,19 @@ const LONGEST_RUN: Duration = Duration::from_secs(25 * 3600);
 /// Requests to the bucket at once, for one batch.
 const CREATES_AT_ONCE: usize = 16;
 /// Links to parts in one answer, about: parts grow with what is asked for at once.
-const PARTS_ABOUT: u64 = 50_000;
-/// In one answer, at most.
+const PARTS_ABOUT: u64 = 10_000;
+/// In one answer, at most: some ten megabytes.
 const PARTS_MAX: u64 = 2 * PARTS_ABOUT;
+/// In all answers that are being made or sent.
+pub(crate) const PARTS_HELD_MAX: usize = 100_000;
 
 /// What is known of an object before anything is granted.
 enum Decision {
     Answered(Outcome),
     /// By its place among the wanted.
     Wanted(usize),
+    /// It is wanted, and was named before.
+    Again(usize),
 }
 
 /// Objects and their sizes, each once.
@@ -42,16 +49,19 @@ impl Objects {
         access: &Authorized<Propose>,
         request: &Request,
         client: &Client,
-    ) -> Result<Response, BatchError> {
-        let (decisions, wanted) = self.decide(access, request)?;
-        let (multipart, outcomes) = self.grant(access, request, client, &wanted).await?;
-        let mut decisions = decisions.into_iter();
-        let objects = request.objects.iter().map(|object| match object {
+    ) -> Result<Batched, BatchError> {
+        let links = self.renewed_links(access, request).await?;
+        let (mut decisions, wanted) = self.decide(access, request, &links);
+        let Granted { multipart, mut outcomes, held } = self.grant(access, request, client, &wanted).await?;
+        // From the last: what is said of an object again is made of what is said of it first.
+        let objects = request.objects.iter().rev().map(|object| match object {
             Err(unreadable) => unreadable.answer(),
-            Ok(object) => answer_for(object, decisions.next(), &outcomes),
+            Ok(object) => answer_for(object, decisions.pop(), &mut outcomes),
         });
-        let objects = objects.collect();
-        Ok(Response { transfer: if multipart { Transfer::Multipart } else { Transfer::Basic }, objects })
+        let mut objects: Vec<_> = objects.collect();
+        objects.reverse();
+        let transfer = if multipart { Transfer::Multipart } else { Transfer::Basic };
+        Ok(Batched { response: Response { transfer, objects }, held })
     }
 
     /// One decision per readable object, in order; and what is wanted, each once.
@@ -59,9 +69,8 @@ impl Objects {
         &self,
         access: &Authorized<Propose>,
         request: &Request,
-    ) -> Result<(Vec<Decision>, Announced), BatchError> {
-        let ids: Vec<_> = readable_objects(request).map(|object| object.sha256).collect();
-        let links = self.0.database.links(access.repo_id(), &ids)?;
+        links: &[Option<Link>],
+    ) -> (Vec<Decision>, Announced) {
         let mut wanted = Vec::new();
         let mut places: HashMap<Sha256, usize> = HashMap::new();
         let mut decide = |object: &Object, link: Option<&Link>| {
@@ -72,17 +81,42 @@ impl Objects {
             let place = *places.entry(object.sha256).or_insert(wanted.len());
             if place == wanted.len() {
                 wanted.push((object.sha256, size));
+                return Decision::Wanted(place);
             }
             match wanted[place].1 == size {
-                true => Decision::Wanted(place),
+                true => Decision::Again(place),
                 false => Decision::Answered(other_size(wanted[place].1)),
             }
         };
         let decisions: Vec<_> = readable_objects(request)
-            .zip(&links)
+            .zip(links)
             .map(|(object, link)| decide(object, link.as_ref()))
             .collect();
-        Ok((decisions, wanted))
+        (decisions, wanted)
+    }
+
+    /// The links of the objects that make sense, in order. Those that need no upload are as new as if there had been one:
+    /// a collection would otherwise drop what no pack points at, though the push that needs it is on its way.
+    async fn renewed_links(
+        &self,
+        access: &Authorized<Propose>,
+        request: &Request,
+    ) -> Result<Vec<Option<Link>>, DbError> {
+        let (database, repo) = (&self.0.database, access.repo_id());
+        let ids: Vec<_> = readable_objects(request).map(|object| object.sha256).collect();
+        let links = database.links(repo, &ids)?;
+        let before_ms = self.now_ms() - self.0.config.touch_after.as_millis() as i64;
+        let old = links.iter().flatten().filter(|link| link.linked_ms <= before_ms);
+        let mut old: Vec<_> =
+            old.filter(|link| link.state == LinkState::Live).map(|link| link.sha256).collect();
+        if old.is_empty() {
+            return Ok(links);
+        }
+        old.sort_unstable();
+        old.dedup();
+        database.renew_links(repo, old).await?;
+        // What was dropped before that is not here.
+        database.links(repo, &ids)
     }
 
     /// What needs no upload, or gets none. The limit comes first: it holds for what is here, too.
@@ -106,16 +140,16 @@ impl Objects {
         here.then(|| if link.size == size { Outcome::Present } else { other_size(link.size) })
     }
 
-    /// The outcome for each of `wanted`, and whether the answer is a `multipart` one.
+    /// The outcome for each of `wanted`.
     async fn grant(
         &self,
         access: &Authorized<Propose>,
         request: &Request,
         client: &Client,
         wanted: &[(Sha256, u64)],
-    ) -> Result<(bool, Vec<Outcome>), BatchError> {
+    ) -> Result<Granted, BatchError> {
         if wanted.is_empty() {
-            return Ok((false, Vec::new()));
+            return Ok(Granted::default());
         }
         let links = Links::new(self, &client.base_url, access).await?;
         let engine = match self.store().bucket() {
@@ -129,6 +163,10 @@ impl Objects {
             .collect();
         let multipart = settle(client.family, &mut modes);
         let chunk_min = chunk_min(wanted, &modes);
+        let parts_of = |size: u64| size.div_ceil(self.0.config.part_bytes(size, chunk_min));
+        let in_parts = wanted.iter().zip(&modes).filter(|(_, mode)| **mode == Mode::Multipart);
+        let parts = in_parts.fold(0u64, |sum, ((_, size), _)| sum.saturating_add(parts_of(*size)));
+        let held = self.hold_parts(access.actor(), parts.min(PARTS_MAX))?;
 
         let upload = UploadId::new();
         let Begun { admitted, used, quota } = self.begin(access, client, upload, wanted).await?;
@@ -150,7 +188,7 @@ impl Objects {
                 Mode::Presigned(binding) => links.presigned(&object, *binding),
                 Mode::Multipart => {
                     let chunk = self.0.config.part_bytes(size, chunk_min);
-                    let parts = size.div_ceil(chunk);
+                    let parts = parts_of(size);
                     if parts > parts_left {
                         failed(
                             ErrorCode::Unprocessable,
@@ -158,12 +196,20 @@ impl Objects {
                         )
                     } else {
                         parts_left -= parts;
-                        links.multipart(&object, chunk, ids.get(&sha256).map(String::as_str))
+                        links.multipart(&object, chunk, ids.get(&sha256).map(String::as_str)).await
                     }
                 }
             });
         }
-        Ok((multipart, outcomes))
+        Ok(Granted { multipart, outcomes, held })
+    }
+
+    /// Room for the links of an answer, until it is sent.
+    fn hold_parts(&self, user: Option<UserId>, parts: u64) -> Result<Option<Share>, BatchError> {
+        match usize::try_from(parts).unwrap_or(usize::MAX) {
+            0 => Ok(None),
+            parts => self.0.parts_held.take(user, parts).map(Some).ok_or(BatchError::Busy),
+        }
     }
 
     async fn begin(
@@ -180,7 +226,7 @@ impl Objects {
             by: access.actor(),
             objects: wanted.to_vec(),
             expires_ms: self.now_ms() + longest.as_millis() as i64,
-            quota: client.quota,
+            quota: Quota::Default(client.quota),
         };
         let begun = self.0.database.begin_upload(new).await?;
         database::fault::point(database::fault::Point::LfsUploadBegun);
@@ -206,12 +252,31 @@ impl Objects {
     }
 }
 
-fn answer_for(object: &Object, decision: Option<Decision>, outcomes: &[Outcome]) -> Answer {
+/// What is granted, by the places of the wanted.
+#[derive(Default)]
+struct Granted {
+    /// The answer is a `multipart` one.
+    multipart: bool,
+    outcomes: Vec<Outcome>,
+    held: Option<Share>,
+}
+
+fn answer_for(object: &Object, decision: Option<Decision>, outcomes: &mut [Outcome]) -> Answer {
     let outcome = match decision.expect("because each readable object has one") {
         Decision::Answered(outcome) => outcome,
-        Decision::Wanted(place) => outcomes[place].clone(),
+        Decision::Wanted(place) => std::mem::replace(&mut outcomes[place], Outcome::Present),
+        Decision::Again(place) => again(&outcomes[place]),
     };
     answer(object, object.size.unwrap_or(0), outcome)
+}
+
+/// What is said of an object that is named a second time. Links to parts are many and are given once: who brings the
+/// object by those has nothing left to do for this one.
+fn again(first: &Outcome) -> Outcome {
+    match first {
+        Outcome::Multipart { .. } => Outcome::Present,
+        small => small.clone(),
+    }
 }
 
 /// What was created, and the first error.
@@ -301,7 +366,7 @@ mod tests {
     fn parts_grow_with_what_is_asked_for_at_once() {
         let many =
             |n: usize, size: u64| chunk_min(&vec![(Sha256([0; 32]), size); n], &vec![Mode::Multipart; n]);
-        assert_eq!(many(1, 64 << 20), 1342, "below any part size");
+        assert_eq!(many(1, 64 << 20), 6710, "below any part size");
         let (objects, size) = (256, 100 << 30);
         let chunk = many(objects, size);
         assert!(objects as u64 * size.div_ceil(chunk) <= PARTS_MAX);

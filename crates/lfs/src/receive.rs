@@ -11,11 +11,11 @@ use auth::{Authorized, Propose};
 use bytes::Bytes;
 use database::{Proof, fault};
 use storage::{StoreError, Writer};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::counters::count;
 use crate::flights::Flight;
-use crate::publish::{Arrival, Known, detached};
+use crate::publish::{Arrival, Known};
+use crate::shares::Share;
 use crate::{Objects, ReceiveError};
 
 /// An object that is arriving. Dropped, nothing of it stays.
@@ -26,7 +26,7 @@ pub struct Receiving {
     received: u64,
     /// `None` if the object is here already: what arrives is counted and dropped.
     landing: Option<Landing>,
-    _permit: OwnedSemaphorePermit,
+    _permit: Share,
 }
 
 struct Landing {
@@ -44,7 +44,7 @@ impl Objects {
             return Err(ReceiveError::Grant);
         }
         let arrival = Arrival::of(&access, grant)?;
-        let permit = self.permit()?;
+        let permit = self.permit(&arrival)?;
         let landing = match self.known(&arrival)? {
             // The answer to an earlier PUT was lost on its way.
             Known::Here => None,
@@ -56,8 +56,8 @@ impl Objects {
     }
 
     /// To receive one body.
-    pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, ReceiveError> {
-        self.0.uploads.clone().try_acquire_owned().map_err(|_| ReceiveError::Busy)
+    pub(crate) fn permit(&self, arrival: &Arrival) -> Result<Share, ReceiveError> {
+        self.0.uploads.take(arrival.by, 1).ok_or(ReceiveError::Busy)
     }
 
     async fn landing(&self, arrival: &Arrival) -> Result<Landing, ReceiveError> {
@@ -87,12 +87,14 @@ impl Receiving {
         }
     }
 
-    /// After the last byte. Runs to its end even if this is dropped. Returns when the object is readable, and durable.
+    /// After the last byte. Runs to its end even if this is dropped. Returns when the object is readable, and durable;
+    /// or, if that takes long, before its client loses patience.
     pub async fn finish(self) -> Result<(), ReceiveError> {
         if self.remaining() > 0 {
             return Err(ReceiveError::TooShort { received: self.received, size: self.arrival.size });
         }
-        detached(self.land()).await
+        let (objects, arrival) = (self.objects.clone(), self.arrival);
+        objects.landed_soon(&arrival, self.land()).await
     }
 
     async fn land(self) -> Result<(), ReceiveError> {

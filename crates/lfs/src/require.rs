@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use database::{Claim, DbError, Link, LinkState, Proof, RepoId, Sha256};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::Objects;
-use crate::read_back::wait;
+use crate::read_back::{Outcome, wait};
 
 /// A pointer that a ref must not move to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,42 +35,81 @@ pub enum Why {
 /// Object and size.
 type Pointer = (Sha256, u64);
 
-/// Links asked for in one statement.
+/// Links asked for in one statement, and waited for together.
 const LOOKUP: usize = 4096;
+/// When a claim proves wrong, another copy may be claimed in its place.
+const ROUNDS: usize = 4;
+
+enum UnderWay {
+    ReadBack(watch::Receiver<Option<Outcome>>),
+    Landing(watch::Receiver<()>),
+}
+
+impl UnderWay {
+    async fn wait(self, deadline: Instant) {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        match self {
+            UnderWay::ReadBack(ended) => drop(wait(ended, left).await),
+            UnderWay::Landing(mut ended) => drop(tokio::time::timeout(left, ended.changed()).await),
+        }
+    }
+}
 
 impl Objects {
-    /// Which of `pointers` have no usable object of their size in `repo`. Waits for read-backs under way. Empty objects
-    /// are never stored, so pointers of size 0 need none.
+    /// Which of `pointers` have no usable object of their size in `repo`. Waits for what is under way. Empty objects are
+    /// never stored, so pointers of size 0 need none.
     pub async fn require(&self, repo: RepoId, pointers: &[(Sha256, u64)]) -> Result<Vec<Unmet>, DbError> {
-        let deadline = Instant::now() + self.0.config.require_wait;
+        self.require_by(repo, pointers, self.require_deadline()).await
+    }
+
+    /// When a push that begins now no longer waits.
+    pub fn require_deadline(&self) -> Instant {
+        Instant::now() + self.0.config.require_wait
+    }
+
+    /// As [`Objects::require`], for a push that began earlier and has waited before.
+    pub async fn require_by(
+        &self,
+        repo: RepoId,
+        pointers: &[(Sha256, u64)],
+        deadline: Instant,
+    ) -> Result<Vec<Unmet>, DbError> {
         let mut unmet = Vec::new();
-        let mut claimed = Vec::new();
-        for pointers in pointers.chunks(LOOKUP) {
-            for (pointer, link) in self.lookup(repo, pointers)? {
-                match (judge(pointer, link.as_ref()), link) {
-                    (Some(Why::Unverified), Some(link)) => {
-                        claimed.push((pointer, self.claim_of(repo, &link)))
+        let mut open: Vec<_> = pointers.iter().copied().filter(|(_, size)| *size > 0).collect();
+        for round in 0..ROUNDS {
+            let waits = round == 0 || (round + 1 < ROUNDS && Instant::now() < deadline);
+            let mut waited_for = Vec::new();
+            for pointers in open.chunks(LOOKUP) {
+                let mut started = Vec::new();
+                for (pointer, link) in self.lookup(repo, pointers)? {
+                    let Some(why) = judge(pointer, link.as_ref()) else { continue };
+                    match self.under_way(repo, pointer, link.as_ref()).filter(|_| waits) {
+                        Some(under_way) => {
+                            started.push(under_way);
+                            waited_for.push(pointer);
+                        }
+                        None => unmet.push(Unmet { sha256: pointer.0, size: pointer.1, why }),
                     }
-                    (Some(why), _) => unmet.push(Unmet { sha256: pointer.0, size: pointer.1, why }),
-                    (None, _) => {}
+                }
+                for under_way in started {
+                    under_way.wait(deadline).await;
                 }
             }
-        }
-        let mut waited_for = Vec::with_capacity(claimed.len());
-        for (pointer, claim) in claimed {
-            if let Some(claim) = claim {
-                let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-                wait(self.read_back(claim), left).await;
+            if waited_for.is_empty() {
+                break;
             }
-            waited_for.push(pointer);
-        }
-        for pointers in waited_for.chunks(LOOKUP) {
-            for (pointer, link) in self.lookup(repo, pointers)? {
-                let why = judge(pointer, link.as_ref());
-                unmet.extend(why.map(|why| Unmet { sha256: pointer.0, size: pointer.1, why }));
-            }
+            open = waited_for;
         }
         Ok(unmet)
+    }
+
+    /// What may yet meet the pointer. Its read-back is started.
+    fn under_way(&self, repo: RepoId, pointer: Pointer, link: Option<&Link>) -> Option<UnderWay> {
+        let claim = link.filter(|link| link.size == pointer.1).and_then(|link| self.claim_of(repo, link));
+        match claim {
+            Some(claim) => Some(UnderWay::ReadBack(self.read_back(claim))),
+            None => self.0.landings.of(repo, pointer.0).map(UnderWay::Landing),
+        }
     }
 
     fn lookup(
@@ -77,9 +117,8 @@ impl Objects {
         repo: RepoId,
         pointers: &[(Sha256, u64)],
     ) -> Result<Vec<(Pointer, Option<Link>)>, DbError> {
-        let needed: Vec<_> = pointers.iter().copied().filter(|(_, size)| *size > 0).collect();
-        let ids: Vec<_> = needed.iter().map(|(sha256, _)| *sha256).collect();
-        Ok(needed.into_iter().zip(self.0.database.links(repo, &ids)?).collect())
+        let ids: Vec<_> = pointers.iter().map(|(sha256, _)| *sha256).collect();
+        Ok(pointers.iter().copied().zip(self.0.database.links(repo, &ids)?).collect())
     }
 
     pub(crate) fn claim_of(&self, repo: RepoId, link: &Link) -> Option<Claim> {

@@ -2,14 +2,16 @@
 //!
 //! Both are known by rows, so a crash or a bucket that is away loses nothing: it is all still due the next time.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use database::{BackingId, DbError, Upload, fault, object_key};
 use serde::{Deserialize, Serialize};
 use storage::{Bucket, StoreError};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::Objects;
 
@@ -37,23 +39,26 @@ pub enum SweepError {
 }
 
 impl Objects {
-    /// One bounded round.
+    /// One bounded round of both.
     pub async fn sweep(&self) -> Result<SweepReport, SweepError> {
-        let mut report = SweepReport::default();
-        self.0.assemblies.forget_expired(self.now_ms());
-        self.sweep_uploads(&mut report).await?;
-        self.sweep_backings(&mut report).await?;
-        self.resume_claims().await?;
+        let mut report = self.sweep_uploads().await?;
+        self.sweep_objects(&mut report).await?;
         Ok(report)
     }
 
-    async fn sweep_uploads(&self, report: &mut SweepReport) -> Result<(), SweepError> {
+    /// Clears away uploads that expired unfinished. What lies there is no object, so this needs no quiet; and it may take
+    /// long, as it asks the bucket about each.
+    pub async fn sweep_uploads(&self) -> Result<SweepReport, SweepError> {
+        let _one_at_a_time = self.0.sweeping.lock().await;
+        let mut report = SweepReport::default();
+        self.0.assemblies.forget_expired(self.now_ms()).await;
+        let round = Round::new(self.0.config.sweep_wait);
         for _ in 0..BATCHES {
             let expired = self.0.database.uploads_expired(BATCH).await?;
             let count = expired.len();
             for upload in expired {
                 // They are closed now, so what is under way will find that out and fail; then comes their turn.
-                let cleared = !self.0.flights.any_of(upload.id) && self.clear(&upload).await?;
+                let cleared = !self.0.flights.any_of(upload.id) && self.clear(&upload, &round).await?;
                 if !cleared {
                     report.left += 1;
                     continue;
@@ -63,33 +68,63 @@ impl Objects {
             }
             // What is left would come again at once.
             if count < BATCH as usize || report.left > 0 {
-                return Ok(());
+                break;
             }
         }
+        Ok(report)
+    }
+
+    /// Deletes objects that no repository links, and takes up claims again that are still to be read back. Whoever reads
+    /// what is condemned (a backup) keeps this away.
+    pub async fn sweep_objects(&self, report: &mut SweepReport) -> Result<(), SweepError> {
+        let _one_at_a_time = self.0.sweeping.lock().await;
+        self.sweep_backings(report, &Round::new(self.0.config.sweep_wait)).await?;
+        self.resume_claims().await?;
         Ok(())
     }
 
-    /// Deletes what an upload left and no backing names. False if the store did not do it all.
-    async fn clear(&self, upload: &Upload) -> Result<bool, DbError> {
-        if let Some(bucket) = self.0.store.bucket() {
-            let mut recorded: HashMap<_, _> = self.0.database.multiparts(upload.id)?.into_iter().collect();
-            for (sha256, _) in &upload.objects {
-                let key = object_key(sha256, upload.id);
-                if let Err(error) = end_multiparts(bucket, &key, recorded.remove(sha256)).await {
-                    tracing::warn!(upload = %upload.id, %error, "an upload in parts could not be ended");
-                    return Ok(false);
-                }
-            }
+    /// Deletes what an upload left and no backing names. False if the store did not do it all, or the round is over.
+    async fn clear(&self, upload: &Upload, round: &Round) -> Result<bool, DbError> {
+        if round.is_over() {
+            return Ok(false);
+        }
+        if let Some(bucket) = self.0.store.bucket()
+            && !self.end_multiparts(bucket, upload, round).await?
+        {
+            return Ok(false);
         }
         let keys = upload.objects.iter().map(|(sha256, _)| ((), object_key(sha256, upload.id)));
-        Ok(self.delete_all(keys.collect()).await.len() == upload.objects.len())
+        let deleted = self.delete_all(keys.collect(), round).await.len();
+        Ok(deleted == upload.objects.len())
     }
 
-    async fn sweep_backings(&self, report: &mut SweepReport) -> Result<(), SweepError> {
+    /// Ends the uploads in parts of `upload` that are recorded; whatever else is left under a key goes when that is
+    /// deleted, if the bucket can say what there is. False if not all are ended.
+    async fn end_multiparts(&self, bucket: &Bucket, upload: &Upload, round: &Round) -> Result<bool, DbError> {
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
+        let mut ending = JoinSet::new();
+        for (sha256, id) in self.0.database.multiparts(upload.id)? {
+            let (bucket, permits, round) = (bucket.clone(), Arc::clone(&permits), round.clone());
+            let key = object_key(&sha256, upload.id);
+            ending.spawn(async move {
+                let Ok(_permit) = permits.acquire().await else { return false };
+                if round.failed() {
+                    return false;
+                }
+                let Err(error) = bucket.abort_multipart(&key, &id).await else { return true };
+                tracing::warn!(key, %error, "an upload in parts could not be ended; it is tried again");
+                round.fail();
+                false
+            });
+        }
+        Ok(ending.join_all().await.into_iter().all(|ended| ended))
+    }
+
+    async fn sweep_backings(&self, report: &mut SweepReport, round: &Round) -> Result<(), SweepError> {
         for _ in 0..BATCHES {
             let due = self.0.database.backings_due(BATCH).await?;
             let count = due.len();
-            let deleted: Vec<BackingId> = self.delete_all(due).await;
+            let deleted: Vec<BackingId> = self.delete_all(due, round).await;
             report.objects += deleted.len() as u64;
             let left = count - deleted.len();
             report.left += left as u64;
@@ -97,7 +132,7 @@ impl Objects {
                 fault::point(fault::Point::LfsKeyDeleted);
                 self.0.database.backings_deleted(deleted).await?;
             }
-            if left > 0 || count < BATCH as usize {
+            if left > 0 || count < BATCH as usize || round.is_over() {
                 return Ok(());
             }
         }
@@ -105,18 +140,20 @@ impl Objects {
     }
 
     /// Deletes the bytes under each key and gives what stood beside those keys that are gone.
-    async fn delete_all<T: Send + 'static>(&self, keys: Vec<(T, String)>) -> Vec<T> {
+    async fn delete_all<T: Send + 'static>(&self, keys: Vec<(T, String)>, round: &Round) -> Vec<T> {
         let permits = Arc::new(Semaphore::new(AT_ONCE));
         let mut deleting = JoinSet::new();
         for (of, key) in keys {
-            let (store, permits) = (self.0.store.clone(), Arc::clone(&permits));
+            let (store, permits, round) = (self.0.store.clone(), Arc::clone(&permits), round.clone());
             deleting.spawn(async move {
-                // Closed once the store did not do it: the others need not try.
                 let _permit = permits.acquire().await.ok()?;
+                if round.failed() {
+                    return None;
+                }
                 match store.delete(&key).await {
                     Ok(()) => Some(of),
                     Err(error) => {
-                        permits.close();
+                        round.fail();
                         log_left(&key, &error);
                         None
                     }
@@ -127,13 +164,30 @@ impl Objects {
     }
 }
 
-/// The recorded one, and what passed through this process, of which there is no record.
-async fn end_multiparts(bucket: &Bucket, key: &str, recorded: Option<String>) -> Result<(), StoreError> {
-    let found = bucket.multiparts(key).await?;
-    for id in recorded.into_iter().chain(found) {
-        bucket.abort_multipart(key, &id).await?;
+/// Bounds the time of one round; what is begun is done, so that each gets somewhere. After the first failure of the store
+/// it is over at once: what else is due would fail, too, each after a time of its own.
+#[derive(Clone)]
+struct Round {
+    ends: Instant,
+    failed: Arc<AtomicBool>,
+}
+
+impl Round {
+    fn new(takes: Duration) -> Round {
+        Round { ends: Instant::now() + takes, failed: Arc::default() }
     }
-    Ok(())
+
+    fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    fn is_over(&self) -> bool {
+        self.failed() || Instant::now() >= self.ends
+    }
 }
 
 fn log_left(key: &str, error: &StoreError) {

@@ -5,11 +5,11 @@
 
 use auth::transfer::{Grant, Operation};
 use auth::{Authorized, Propose};
-use database::{BackingId, Proof, Sha256};
+use database::{BackingId, Claim, Proof, Sha256};
 use storage::{Bucket, Capabilities, Head};
 
 use crate::publish::{Arrival, Known, Landed, detached};
-use crate::read_back::{Outcome, wait};
+use crate::read_back::{Outcome, Spare, wait};
 use crate::{Objects, ReceiveError};
 
 /// Claims of others that an upload waits for.
@@ -39,7 +39,7 @@ impl Objects {
             }
             objects.check_open(&arrival)?;
             match objects.0.store.bucket() {
-                Some(bucket) => objects.take_from_bucket(bucket, &arrival, &access).await,
+                Some(bucket) => objects.take_from_bucket(bucket, &arrival, &access, Way::Whole).await,
                 // On disk the PUT itself publishes.
                 None => Err(ReceiveError::NotUploaded { sha256: arrival.sha256 }),
             }
@@ -53,23 +53,62 @@ impl Objects {
         bucket: &Bucket,
         arrival: &Arrival,
         access: &Authorized<Propose>,
+        way: Way,
     ) -> Result<(), ReceiveError> {
-        let head = bucket.head(&arrival.key()).await?;
-        let head = head.ok_or(ReceiveError::NotUploaded { sha256: arrival.sha256 })?;
-        let proof = proof(&bucket.capabilities(), &head, arrival)?;
         for _ in 0..CLAIMS_BEFORE {
-            match self.publish(arrival, proof, Some(access)).await? {
+            match self.place_from_bucket(bucket, arrival, access, way).await? {
                 Landed::Here => return Ok(()),
                 Landed::Claimed(backing) => return self.await_proof(arrival, backing).await,
-                // If those are not the object, these may be: they are not given up before that is known.
+                // If those are not the object, these may be: they are not given up before that is known, and their client
+                // need not bring them once more because that takes a while.
                 Landed::Behind(other) => {
                     if wait(self.read_back(other), self.0.config.verify_wait).await == Outcome::Unfinished {
-                        return Err(ReceiveError::Busy);
+                        let copy = Spare { arrival: *arrival, access: access.clone(), way };
+                        match self.wait_behind(other.backing, copy) {
+                            Ok(()) => return Ok(()),
+                            // It ended just now, or too many wait: those that remain are told so.
+                            Err(_) => continue,
+                        }
                     }
                 }
             }
         }
         Err(ReceiveError::Busy)
+    }
+
+    async fn place_from_bucket(
+        &self,
+        bucket: &Bucket,
+        arrival: &Arrival,
+        access: &Authorized<Propose>,
+        way: Way,
+    ) -> Result<Landed, ReceiveError> {
+        let _turn = self.0.turns.take(arrival.upload, arrival.sha256).await;
+        let head = bucket.head(&arrival.key()).await?;
+        let head = head.ok_or(ReceiveError::NotUploaded { sha256: arrival.sha256 })?;
+        let proof = proof(&bucket.capabilities(), &head, arrival, way)?;
+        self.publish(arrival, proof, Some(access)).await
+    }
+
+    /// A copy that waited behind a claim which is decided now.
+    pub(crate) async fn take_copy(&self, copy: Spare) {
+        let Spare { arrival, access, way } = copy;
+        let Some(bucket) = self.0.store.bucket() else { return };
+        let placed = match self.place_from_bucket(bucket, &arrival, &access, way).await {
+            Ok(Landed::Here) => Ok(()),
+            Ok(Landed::Claimed(backing)) => {
+                self.read_back(claim(&arrival, backing));
+                Ok(())
+            }
+            Ok(Landed::Behind(other)) => {
+                self.read_back(other);
+                self.wait_behind(other.backing, Spare { arrival, access, way })
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = placed {
+            tracing::warn!(key = arrival.key(), %error, "a copy of an object is not taken in the place of another");
+        }
     }
 
     /// Waits for the read-back, but not for long: what takes longer is waited for by the push that needs it.
@@ -78,9 +117,8 @@ impl Objects {
         arrival: &Arrival,
         backing: BackingId,
     ) -> Result<(), ReceiveError> {
-        let Arrival { repo, by, upload, sha256, size } = *arrival;
-        let claim = database::Claim { backing, repo, sha256, size, upload, by };
-        match wait(self.read_back(claim), self.0.config.verify_wait).await {
+        let sha256 = arrival.sha256;
+        match wait(self.read_back(claim(arrival, backing)), self.0.config.verify_wait).await {
             Outcome::Verified | Outcome::Unfinished => Ok(()),
             Outcome::Corrupt { actual: Some(actual) } => {
                 Err(ReceiveError::WrongBytes { expected: sha256, actual })
@@ -90,11 +128,25 @@ impl Objects {
     }
 }
 
-fn proof(can: &Capabilities, head: &Head, arrival: &Arrival) -> Result<Proof, ReceiveError> {
+fn claim(arrival: &Arrival, backing: BackingId) -> Claim {
+    let Arrival { repo, by, upload, sha256, size } = *arrival;
+    Claim { backing, repo, sha256, size, upload, by }
+}
+
+/// How bytes came into the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By one PUT to a URL that was bound to its content.
+    Whole,
+    /// Nothing bound these to the object, and a checksum of the checksums of parts may look like one of all bytes.
+    Parts,
+}
+
+fn proof(can: &Capabilities, head: &Head, arrival: &Arrival, way: Way) -> Result<Proof, ReceiveError> {
     if head.size != arrival.size {
         return Err(ReceiveError::WrongSize { stored: head.size, size: arrival.size });
     }
-    let enforces = can.head_checksum && (can.signed_checksum || can.query_checksum);
+    let enforces = way == Way::Whole && can.head_checksum && (can.signed_checksum || can.query_checksum);
     match head.sha256.filter(|_| enforces) {
         None => Ok(Proof::Claimed),
         Some(actual) if actual == arrival.sha256 => Ok(Proof::Verified),
@@ -116,14 +168,25 @@ mod tests {
             Capabilities { signed_checksum: true, head_checksum: true, ..Capabilities::default() };
         let showing = Capabilities { head_checksum: true, ..Capabilities::default() };
         let head = Head { size: 5, sha256: Some(sha256) };
-        assert_eq!(proof(&enforcing, &head, &arrival).unwrap(), Proof::Verified);
-        assert_eq!(proof(&showing, &head, &arrival).unwrap(), Proof::Claimed);
-        assert_eq!(proof(&enforcing, &Head { sha256: None, ..head }, &arrival).unwrap(), Proof::Claimed);
+        assert_eq!(proof(&enforcing, &head, &arrival, Way::Whole).unwrap(), Proof::Verified);
+        assert_eq!(proof(&showing, &head, &arrival, Way::Whole).unwrap(), Proof::Claimed);
+        assert_eq!(
+            proof(&enforcing, &Head { sha256: None, ..head }, &arrival, Way::Whole).unwrap(),
+            Proof::Claimed
+        );
+        assert_eq!(proof(&enforcing, &head, &arrival, Way::Parts).unwrap(), Proof::Claimed);
         let other = Head { sha256: Some(Sha256([8; 32])), ..head };
-        assert!(matches!(proof(&enforcing, &other, &arrival), Err(ReceiveError::WrongBytes { .. })));
-        assert_eq!(proof(&showing, &other, &arrival).unwrap(), Proof::Claimed, "the read-back decides");
+        assert!(matches!(
+            proof(&enforcing, &other, &arrival, Way::Whole),
+            Err(ReceiveError::WrongBytes { .. })
+        ));
+        assert_eq!(
+            proof(&showing, &other, &arrival, Way::Whole).unwrap(),
+            Proof::Claimed,
+            "the read-back decides"
+        );
         for size in [4, 6] {
-            let error = proof(&enforcing, &Head { size, ..head }, &arrival).unwrap_err();
+            let error = proof(&enforcing, &Head { size, ..head }, &arrival, Way::Whole).unwrap_err();
             assert!(matches!(error, ReceiveError::WrongSize { stored, size: 5 } if stored == size));
         }
     }

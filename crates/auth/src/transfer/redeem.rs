@@ -8,7 +8,7 @@ use crate::{AuthError, Authorized, Identity, Right, Settings, identity};
 
 /// Decides anew, from the rows as they are: the access token may have been revoked, the user disabled, the repository
 /// deleted or hidden since. Two row reads, inline. A right beyond what the operation takes is refused, so that a link
-/// to read with can never be used to write.
+/// to read with can never be used to write; and so is a holder who would not be given the link now.
 pub fn redeem<A: Right>(
     settings: Settings,
     database: &Database,
@@ -23,7 +23,11 @@ pub fn redeem<A: Right>(
     };
     let repo = database.repo(grant.repo)?;
     let repo = repo.filter(|repo| repo.state == RepoState::Live).ok_or(RedeemError::RepoGone)?;
-    Ok(access::authorize(settings, &identity, repo)?)
+    let access = access::authorize(settings, &identity, repo)?;
+    if access.granted() < grant.operation.least() {
+        return Err(Denied::Forbidden.into());
+    }
+    Ok(access)
 }
 
 fn principal(database: &Database, token: TokenId, grant: &Grant) -> Result<identity::Principal, RedeemError> {

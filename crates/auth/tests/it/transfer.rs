@@ -379,6 +379,24 @@ async fn a_link_gives_no_more_than_its_operation_takes() {
     }
 }
 
+/// Who reads a public repository may propose, but there is nothing yet to propose objects to.
+#[tokio::test]
+async fn a_link_to_upload_by_takes_the_right_to_push() {
+    let hub = Hub::new().await;
+    hub.database.set_visibility(hub.repo.id, Visibility::Public).await.unwrap();
+    let other = hub.database.create_user("other".parse().unwrap(), false).await.unwrap();
+    let (token, _) = auth::issue(&hub.database, other.id, "t".into(), TokenRole::Write).await.unwrap();
+    let by = |operation| {
+        let (repo, token, user) = (hub.repo.id, Some(token), Some(other.id));
+        Grant { operation, repo, token, user, ..grant() }
+    };
+    redeemed::<Read>(&hub, &by(Operation::Download)).unwrap();
+    for operation in [Operation::Upload, Operation::Part, Operation::Complete, Operation::Verify] {
+        let refused = redeemed::<Propose>(&hub, &by(operation));
+        assert!(matches!(refused, Err(ReauthorizeError::Denied(Denied::Forbidden))), "{refused:?}");
+    }
+}
+
 /// `cargo test --release -p auth --test it -- --ignored --nocapture speed`
 #[tokio::test]
 #[ignore = "a measurement"]

@@ -113,6 +113,37 @@ async fn an_object_must_be_what_its_pointer_says() {
     hub.assert_sound().await;
 }
 
+/// git sends no blob that the repository has already, so the pointer is not in the pack.
+#[tokio::test]
+async fn a_pointer_that_is_used_again_needs_its_object_again() {
+    let hub = hub().await;
+    let (repo, large, git) = (hub.repo("model").await, Large::new("a"), hub.git("work"));
+    hub.upload(&repo, &large).await;
+    let first = git.commit("a.bin", &large.pointer());
+    assert!(refused(&hub.push(&repo, &[(MAIN, Oid::NULL, first)], Some(git.pack("main"))).await).is_empty());
+    assert!(hub.changes.database().remove_link(repo.id, large.sha256).await.unwrap());
+
+    let beside = git.commit("README.md", b"beside it");
+    let pack = |new: Oid, old: Oid| Some(git.pack(&format!("{new} ^{old}")));
+    let report = hub.push(&repo, &[(MAIN, first, beside)], pack(beside, first)).await;
+    assert!(refused(&report).is_empty(), "what stays where it was is no new use: {report:?}");
+
+    let copied = git.commit("deep/er/copy.bin", &large.pointer());
+    let updates = [(MAIN, beside, copied)];
+    let report = hub.push(&repo, &updates, pack(copied, beside)).await;
+    assert_eq!(refused(&report), [(MAIN, MISSING)]);
+    let why = format!("LFS object {} was removed from this repository", large.sha256);
+    assert!(report.messages[0].ends_with(&why), "{report:?}");
+    assert_eq!(report.messages[1], ADVICE);
+    // Nor on a new branch.
+    let report = hub.push(&repo, &[("refs/heads/new", Oid::NULL, copied)], pack(copied, beside)).await;
+    assert_eq!(refused(&report), [("refs/heads/new", MISSING)]);
+
+    hub.upload(&repo, &large).await;
+    assert!(refused(&hub.push(&repo, &updates, pack(copied, beside)).await).is_empty());
+    hub.assert_sound().await;
+}
+
 #[tokio::test]
 async fn an_incomplete_repository_takes_pointers_without_objects() {
     let hub = hub().await;

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use change::GcOptions;
-use database::{Clock, NewRepo, NewUpload, Oid, Proof, Publish, Repo, Sha256, UploadId, Visibility};
+use database::{Clock, NewRepo, NewUpload, Oid, Proof, Publish, Quota, Repo, Sha256, UploadId, Visibility};
 use tokio::task::JoinSet;
 
 use crate::hub::{Git, Hub, hub, open, refused};
@@ -62,8 +62,14 @@ async fn more_links_than_fit_one_transaction_are_dropped() {
     let database = hub.changes.database().clone();
     let link = async |from: u32, to: u32| {
         let (upload, objects) = (UploadId::new(), (from..to).map(|n| (id(n), 10)).collect());
-        let new =
-            NewUpload { id: upload, repo: repo.id, by: None, objects, expires_ms: i64::MAX, quota: None };
+        let new = NewUpload {
+            id: upload,
+            repo: repo.id,
+            by: None,
+            objects,
+            expires_ms: i64::MAX,
+            quota: Quota::Default(None),
+        };
         database.begin_upload(new).await.unwrap();
         let mut publishing = JoinSet::new();
         for n in from..to {

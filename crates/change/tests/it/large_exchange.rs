@@ -56,6 +56,20 @@ async fn an_import_takes_objects_from_where_git_lfs_keeps_them() {
 }
 
 #[tokio::test]
+async fn an_import_is_above_the_quota() {
+    let hub = hub().await;
+    let (repo, git, large) = (hub.repo("model").await, hub.git("from"), Large::new("a"));
+    hub.changes.database().set_quota("ada".parse().unwrap(), Some(1)).await.unwrap();
+    git.commit("a.bin", &large.pointer());
+    large.lay(&git.directory.join(".git"), &large.bytes);
+    let report = hub.changes.import(&repo, git.directory.clone(), None).await.unwrap();
+    assert_eq!((report.large, report.large_bytes), (1, large.bytes.len() as u64));
+    assert!(hub.has(&repo, &large));
+    assert_eq!(hub.changes.database().usage(&"ada".parse().unwrap()).unwrap().used, report.large_bytes);
+    hub.assert_sound().await;
+}
+
+#[tokio::test]
 async fn an_import_without_all_objects_moves_nothing() {
     let hub = hub().await;
     let [one, two] = ["one", "two"].map(Large::new);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use change::Changes;
-use database::{Clock, Oid, Repo};
+use database::{Clock, NewUpload, Oid, Proof, Publish, Published, Repo};
 
 use crate::hub::{Hub, Large, hub, open, open_with, refused};
 
@@ -149,13 +149,38 @@ async fn fsck_finds_pointers_without_objects() {
     let [one, two] = ["one", "two"].map(Large::new);
     let repo = hub.repo("model").await;
     push_pointers(&hub, &repo, &[&one, &two]).await;
-    // A read-back that fails takes the object away.
-    let link = hub.changes.database().link(repo.id, &one.sha256).unwrap().unwrap();
-    assert!(hub.changes.database().object_corrupt(link.backing.unwrap().id).await.unwrap());
+    // Removed, and then other bytes are uploaded in its place.
+    let (database, upload) = (hub.changes.database(), database::UploadId::new());
+    assert!(database.remove_link(repo.id, one.sha256).await.unwrap());
+    let (sha256, size) = (one.sha256, one.bytes.len() as u64);
+    let (objects, quota) = (vec![(sha256, size)], database::Quota::Exempt);
+    let new = NewUpload { id: upload, repo: repo.id, by: None, objects, expires_ms: i64::MAX, quota };
+    database.begin_upload(new).await.unwrap();
+    let publish = Publish { upload, repo: repo.id, sha256, size, proof: Proof::Claimed, by: None };
+    let Published::Linked(backing) = database.publish_object(publish).await.unwrap() else { panic!() };
+    assert!(database.object_corrupt(backing, 0).await.unwrap());
     let path = format!("{}.bin", &one.sha256.to_string()[..8]);
     let expected = format!("ada/model: 1 LFS objects are not here, that of {path} first: {}", one.sha256);
     assert_eq!(findings(&hub.changes).await, [expected.as_str()]);
     assert_eq!(hub.changes.fsck(Some(&repo)).await.unwrap().findings, [expected]);
+}
+
+#[tokio::test]
+async fn fsck_of_one_repository_reads_its_objects_and_no_others() {
+    let hub = hub().await;
+    let [one, two] = ["one", "two"].map(Large::new);
+    let (repo, other) = (hub.repo("model").await, hub.repo("other").await);
+    push_pointers(&hub, &repo, &[&one]).await;
+    push_pointers(&hub, &other, &[&two]).await;
+    for large in [&one, &two] {
+        let mut bad = large.bytes.clone();
+        bad[9] ^= 1;
+        std::fs::write(the_file(large, &hub.data()), bad).unwrap();
+    }
+    let report = hub.changes.fsck(Some(&repo)).await.unwrap();
+    let [finding] = report.findings.try_into().unwrap();
+    assert!(finding.starts_with(&format!("object {}: its bytes have SHA-256 ", one.sha256)), "{finding}");
+    assert_eq!((report.repos, report.large), (1, 1));
 }
 
 /// Writes the manifests, closes the hub and loses its rows.

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use database::{Clock, NewUpload, Oid, PackId, TokenRole, UploadId, UserId};
+use database::{Clock, NewUpload, Oid, PackId, Quota, TokenRole, UploadId, UserId};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -118,7 +118,14 @@ async fn rows_of_large_objects(hub: &Hub, user: UserId) {
     assert!(db.remove_link(repo.id, removed.sha256).await.unwrap());
     let id = UploadId::new();
     let objects = vec![(awaited.sha256, 1), (kept.sha256, 2)];
-    let new = NewUpload { id, repo: repo.id, by: Some(user), objects, expires_ms: i64::MAX, quota: None };
+    let new = NewUpload {
+        id,
+        repo: repo.id,
+        by: Some(user),
+        objects,
+        expires_ms: i64::MAX,
+        quota: Quota::Default(Some(1 << 40)),
+    };
     db.begin_upload(new).await.unwrap();
     db.set_multipart(id, vec![(awaited.sha256, "x".to_owned())]).await.unwrap();
     let main = Some(MAIN.to_owned());

@@ -74,8 +74,11 @@ const RULES: &[&str] = &[
      LEFT JOIN upload_objects o ON o.upload_id = u.id
      WHERE o.upload_id IS NULL OR length(u.pending) <> (length(o.objects) / 40 + 7) / 8",
     "SELECT 'an upload that is gone left ' || hex(upload_id) FROM (
-     SELECT upload_id FROM upload_objects UNION SELECT upload_id FROM multipart)
-     WHERE upload_id NOT IN (SELECT id FROM upload)",
+     SELECT upload_id FROM upload_objects UNION SELECT upload_id FROM multipart
+     UNION SELECT upload_id FROM reservation) WHERE upload_id NOT IN (SELECT id FROM upload)",
+    "SELECT 'upload ' || hex(u.id) || ' reserves ' || u.reserved || ' bytes, not ' || coalesce(actual, 0) FROM upload u
+     LEFT JOIN (SELECT upload_id, sum(bytes) AS actual FROM reservation GROUP BY upload_id) r ON r.upload_id = u.id
+     WHERE u.reserved <> coalesce(actual, 0)",
     "SELECT 'pack ' || hex(id) || ' has ' || count(*) || ' rows' FROM pack GROUP BY id HAVING count(*) > 1",
 ];
 
@@ -169,7 +172,7 @@ mod tests {
     use super::*;
     use crate::{
         Change, Clock, NewPack, NewRepo, NewUpload, Oid, PackContent, PackId, PackKind, Proof, Publish,
-        RefEdit, Sha256, UploadId, UserId, Visibility,
+        Quota, RefEdit, Sha256, UploadId, UserId, Visibility,
     };
 
     /// Breaks sound rows by `sql` and returns what is found.
@@ -227,7 +230,8 @@ mod tests {
     async fn add_objects(db: &Database, repo: RepoId) {
         let (upload, sha) = (UploadId::new(), |n| Sha256([n; 32]));
         let objects = vec![(sha(1), 10), (sha(2), 20), (sha(3), 30)];
-        let new = NewUpload { id: upload, repo, by: None, objects, expires_ms: i64::MAX, quota: None };
+        let (expires_ms, quota) = (i64::MAX, Quota::Default(Some(1000)));
+        let new = NewUpload { id: upload, repo, by: None, objects, expires_ms, quota };
         db.begin_upload(new).await.unwrap();
         for (n, proof) in [(1, Proof::Verified), (2, Proof::Claimed)] {
             let (sha256, size) = (sha(n), u64::from(n) * 10);
@@ -297,6 +301,8 @@ mod tests {
             ("DELETE FROM upload_objects", "does not say what it is for"),
             ("UPDATE upload SET pending = x'0000'", "does not say what it is for"),
             ("DELETE FROM upload", "an upload that is gone left"),
+            ("UPDATE upload SET reserved = 29", "reserves 29 bytes, not 30"),
+            ("UPDATE reservation SET upload_id = zeroblob(16)", "an upload that is gone left 0000"),
             ("UPDATE repo SET state = 1", "deleted repo 1 has locks"),
             ("UPDATE quota SET folded = 'Acme'", "quota Acme is not folded, or less than nothing"),
             ("UPDATE sequence SET next = 2 WHERE name = 'backing'", "an id of backing would be given twice"),

@@ -82,8 +82,14 @@ pub(super) static SETTING: Table = Table::new("setting", &["name"], &["name", "v
 pub(super) static REPO_LFS: Table =
     Table::new("repo_lfs", &["repo_id"], &["repo_id", "incomplete", "bytes", "locks_version"]);
 
-pub(super) static UPLOAD: Table =
-    Table::new("upload", &["id"], &["id", "repo_id", "account_id", "expires_ms", "pending", "closed"]);
+pub(super) static UPLOAD: Table = Table::new(
+    "upload",
+    &["id"],
+    &["id", "repo_id", "account_id", "expires_ms", "pending", "closed", "quota", "reserved"],
+);
+
+pub(super) static RESERVATION: Table =
+    Table::new("reservation", &["repo_id", "sha256"], &["repo_id", "sha256", "upload_id", "bytes"]);
 
 pub(super) static UPLOAD_OBJECTS: Table =
     Table::new("upload_objects", &["upload_id"], &["upload_id", "objects"]);
@@ -113,7 +119,7 @@ pub(super) static QUOTA: Table = Table::new("quota", &["folded"], &["folded", "b
 
 pub(super) static TOTAL: Table = Table::new("total", &["name"], &["name", "value"]);
 
-pub(super) static TABLES: [&Table; 18] = [
+pub(super) static TABLES: [&Table; 19] = [
     &SEQUENCE,
     &ACCOUNT,
     &TOKEN,
@@ -126,6 +132,7 @@ pub(super) static TABLES: [&Table; 18] = [
     &REPO_LFS,
     &UPLOAD,
     &UPLOAD_OBJECTS,
+    &RESERVATION,
     &MULTIPART,
     &BACKING,
     &REPO_OBJECT,

@@ -60,6 +60,9 @@ pub enum PublishError {
     /// must be left alone: it may be condemned, or serve another repo.
     #[error("the upload is closed")]
     UploadGone,
+    /// It was announced with room for less than it takes now, and there is no more, in bytes of the namespace.
+    #[error("the namespace has used {used} of {quota} bytes")]
+    OverQuota { used: u64, quota: u64 },
     #[error(transparent)]
     Db(#[from] DbError),
 }

@@ -22,11 +22,24 @@ CREATE TABLE upload (
     expires_ms INTEGER NOT NULL,
     pending BLOB NOT NULL,               -- a bit per object, the first is the lowest: 1 until it got a backing
     closed INTEGER NOT NULL CHECK (closed IN (0, 1)),
+    quota INTEGER,                       -- of a namespace that has none of its own; NULL: it counts against none
+    reserved INTEGER NOT NULL,           -- the sum of its reservations
     crc INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX upload_by_expiry ON upload (expires_ms);
-CREATE INDEX upload_by_repo ON upload (repo_id);
+CREATE INDEX upload_by_repo ON upload (repo_id, expires_ms);
+
+-- Room for what is announced and not linked yet, beyond what is linked of it: held by the upload that announced it last,
+-- until that expires. A repo has one for an object, of the largest size that was said.
+CREATE TABLE reservation (
+    repo_id INTEGER NOT NULL REFERENCES repo (id),
+    sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
+    upload_id BLOB NOT NULL CHECK (length(upload_id) = 16),
+    bytes INTEGER NOT NULL,
+    crc INTEGER NOT NULL,
+    PRIMARY KEY (repo_id, sha256)
+) STRICT, WITHOUT ROWID;
 
 -- Apart, since the row above changes with each object that arrives.
 CREATE TABLE upload_objects (
@@ -76,6 +89,7 @@ CREATE TABLE repo_object (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX repo_object_by_backing ON repo_object (backing_id) WHERE backing_id IS NOT NULL;
+CREATE INDEX repo_object_lost ON repo_object (repo_id) WHERE state <> 0;
 
 CREATE TABLE lfs_lock (
     repo_id INTEGER NOT NULL REFERENCES repo (id),

@@ -203,7 +203,14 @@ async fn an_upload_expires_while_its_object_arrives() {
 async fn arriving(hub: &Hub, repo: RepoId) -> Publish {
     let (id, sha256) = (UploadId::new(), Sha256([1; 32]));
     let expires_ms = hub.clock.now_ms() + 1000;
-    let new = NewUpload { id, repo, by: None, objects: vec![(sha256, 1)], expires_ms, quota: None };
+    let new = NewUpload {
+        id,
+        repo,
+        by: None,
+        objects: vec![(sha256, 1)],
+        expires_ms,
+        quota: database::Quota::Default(None),
+    };
     hub.db.begin_upload(new).await.unwrap();
     Publish { upload: id, repo, sha256, size: 1, proof: Proof::Verified, by: None }
 }

@@ -9,9 +9,10 @@ use rusqlite::Connection;
 use crate::support::{change, create, hub, oid, open, pack, path};
 
 /// What schema 2 added.
-const ADDED: [&str; 9] = [
+const ADDED: [&str; 10] = [
     "multipart",
     "upload_objects",
+    "reservation",
     "upload",
     "repo_object",
     "backing",
@@ -78,8 +79,14 @@ async fn schema_1_becomes_schema_2() {
     // And it is as good as a new one.
     let (upload, sha256) = (UploadId::new(), Sha256([1; 32]));
     let objects = vec![(sha256, 5)];
-    let new =
-        NewUpload { id: upload, repo: hub.repo.id, by: None, objects, expires_ms: i64::MAX, quota: Some(5) };
+    let new = NewUpload {
+        id: upload,
+        repo: hub.repo.id,
+        by: None,
+        objects,
+        expires_ms: i64::MAX,
+        quota: database::Quota::Default(Some(5)),
+    };
     assert_eq!(db.begin_upload(new).await.unwrap().admitted, [true]);
     let publish = Publish { upload, repo: hub.repo.id, sha256, size: 5, proof: Proof::Verified, by: None };
     assert!(matches!(db.publish_object(publish).await.unwrap(), Published::Linked(_)));

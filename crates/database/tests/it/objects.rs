@@ -1,8 +1,8 @@
 //! Large objects: from an upload to a link, and what remains when links go.
 
 use database::{
-    BackingId, Change, Conflict, LinkState, NewUpload, Proof, Publish, PublishError, Published, RepoId,
-    Sha256, UploadId, object_key,
+    BackingId, Change, Conflict, LinkState, NewUpload, Proof, Publish, PublishError, Published, Quota,
+    RepoId, Sha256, UploadId, object_key,
 };
 
 use crate::support::{Hub, change, create, hub, new_repo, oid};
@@ -15,7 +15,7 @@ async fn begin(hub: &Hub, repo: RepoId, objects: &[u8]) -> UploadId {
     let id = UploadId::new();
     let objects = objects.iter().map(|n| (sha(*n), u64::from(*n))).collect();
     let expires_ms = hub.clock.now_ms() + 1000;
-    let new = NewUpload { id, repo, by: None, objects, expires_ms, quota: None };
+    let new = NewUpload { id, repo, by: None, objects, expires_ms, quota: Quota::Default(None) };
     assert!(hub.db.begin_upload(new).await.unwrap().admitted.iter().all(|admitted| *admitted));
     id
 }
@@ -166,7 +166,7 @@ async fn a_claim_that_is_wrong_is_said_so_and_proven_bytes_replace_it() {
             Published::Duplicate => panic!("it is new"),
         }
     }
-    hub.db.object_corrupt(ids[0]).await.unwrap();
+    hub.db.object_corrupt(ids[0], 0).await.unwrap();
     assert_eq!(hub.db.link(repo, &sha(7)).unwrap().unwrap().state, LinkState::Corrupt);
     assert!(!hub.db.object_verified(ids[0]).await.unwrap());
     assert_eq!(hub.db.usage(&"acme".parse().unwrap()).unwrap().used, 8);
@@ -343,21 +343,49 @@ async fn live_bytes_cannot_be_told_deleted() {
 }
 
 #[tokio::test]
-async fn damage_is_told_in_each_repo_and_once() {
+async fn damage_is_told_once_and_takes_back_nothing_that_is_proven() {
     let hub = hub().await;
-    let other = second_repo(&hub).await;
-    let Published::Linked(backing) = verified(&hub, hub.repo.id, 5).await else { panic!("it is new") };
+    let (repo, other) = (hub.repo.id, second_repo(&hub).await);
+    let Published::Linked(backing) = verified(&hub, repo, 5).await else { panic!("it is new") };
     verified(&hub, other, 5).await;
-    assert_eq!(hub.db.usage(&"acme".parse().unwrap()).unwrap().used, 10);
-    assert!(hub.db.object_corrupt(backing).await.unwrap());
-    assert!(!hub.db.object_corrupt(backing).await.unwrap());
-    for repo in [hub.repo.id, other] {
-        let link = hub.db.link(repo, &sha(5)).unwrap().unwrap();
-        assert_eq!((link.state, link.backing, link.size), (LinkState::Corrupt, None, 5));
+    assert!(!hub.db.object_corrupt(backing, 0).await.unwrap());
+    for repo in [repo, other] {
+        assert!(hub.db.link(repo, &sha(5)).unwrap().unwrap().is_usable());
     }
-    assert_eq!(hub.db.usage(&"acme".parse().unwrap()).unwrap().used, 0);
-    assert!(hub.db.remove_link(other, sha(5)).await.unwrap());
-    assert_eq!(hub.db.link(other, &sha(5)).unwrap().unwrap().state, LinkState::Removed);
+    assert_eq!(hub.db.usage(&"acme".parse().unwrap()).unwrap().used, 10);
+
+    let upload = begin(&hub, repo, &[6]).await;
+    let claimed = hub.db.publish_object(of(upload, repo, 6, Proof::Claimed)).await.unwrap();
+    let Published::Linked(backing) = claimed else { panic!("it is new") };
+    assert_eq!(hub.db.backing_proof(backing).unwrap(), Some(Proof::Claimed));
+    assert!(hub.db.object_corrupt(backing, 100).await.unwrap());
+    assert!(!hub.db.object_corrupt(backing, 100).await.unwrap());
+    assert_eq!(hub.db.backing_proof(backing).unwrap(), None);
+    let link = hub.db.link(repo, &sha(6)).unwrap().unwrap();
+    assert_eq!((link.state, link.backing, link.size), (LinkState::Corrupt, None, 6));
+    assert_eq!(hub.db.usage(&"acme".parse().unwrap()).unwrap().used, 10);
+    assert!(hub.db.backings_due(10).await.unwrap().is_empty(), "not before its grace");
+    hub.clock.advance_ms(100);
+    assert_eq!(hub.db.backings_due(10).await.unwrap().len(), 1);
+    assert!(hub.db.remove_link(repo, sha(6)).await.unwrap());
+    assert_eq!(hub.db.link(repo, &sha(6)).unwrap().unwrap().state, LinkState::Removed);
+    hub.assert_sound();
+}
+
+/// Whoever is told that an object is here need not fear a collection before the push.
+#[tokio::test]
+async fn a_link_that_is_asked_for_is_as_new_as_one_that_is_made() {
+    let hub = hub().await;
+    let repo = hub.repo.id;
+    verified(&hub, repo, 5).await;
+    let before = hub.db.link(repo, &sha(5)).unwrap().unwrap();
+    hub.clock.advance_ms(100);
+    hub.db.renew_links(repo, vec![sha(5), sha(6)]).await.unwrap();
+    let after = hub.db.link(repo, &sha(5)).unwrap().unwrap();
+    assert!(after.linked_ms >= before.linked_ms + 100);
+    let links_dropped = vec![(sha(5), before.linked_ms)];
+    hub.db.apply(Change { collects: true, links_dropped, ..change(repo, vec![]) }).await.unwrap();
+    assert!(hub.db.link(repo, &sha(5)).unwrap().is_some());
     hub.assert_sound();
 }
 
@@ -391,7 +419,14 @@ async fn an_upload_of_many_objects_is_done_with_the_last_in_any_order() {
     };
     let mut objects: Vec<(Sha256, u64)> = (0..100).map(|n| (name(n), u64::from(n) + 1)).collect();
     objects.push(objects[17]);
-    let new = NewUpload { id, repo: hub.repo.id, by: None, objects, expires_ms: i64::MAX, quota: None };
+    let new = NewUpload {
+        id,
+        repo: hub.repo.id,
+        by: None,
+        objects,
+        expires_ms: i64::MAX,
+        quota: Quota::Default(None),
+    };
     assert_eq!(hub.db.begin_upload(new).await.unwrap().admitted.len(), 101);
     assert_eq!(hub.db.upload(id).unwrap().unwrap().objects.len(), 100, "each once");
     for n in (0..100).rev() {
@@ -420,8 +455,14 @@ async fn a_deleted_repo_s_many_links_are_forgotten_in_portions() {
         })
         .collect();
     let expires_ms = hub.clock.now_ms() + 1000;
-    let new =
-        NewUpload { id, repo: hub.repo.id, by: None, objects: objects.clone(), expires_ms, quota: None };
+    let new = NewUpload {
+        id,
+        repo: hub.repo.id,
+        by: None,
+        objects: objects.clone(),
+        expires_ms,
+        quota: Quota::Default(None),
+    };
     hub.db.begin_upload(new).await.unwrap();
     // At once, so that they share transactions.
     let mut publishing = tokio::task::JoinSet::new();

@@ -114,7 +114,7 @@ async fn an_object_s_arrival_writes_few_pages() {
         by: None,
         objects: objects.clone(),
         expires_ms: i64::MAX,
-        quota: None,
+        quota: database::Quota::Default(None),
     };
     let before = hub.wal_frames();
     hub.db.begin_upload(new).await.unwrap();

@@ -23,7 +23,7 @@ pub struct Request {
     pub offers_multipart: bool,
     /// As it was sent: Hugging Face's client leaves out `refs/heads/`.
     pub ref_name: Option<String>,
-    /// In the order of the request, repetitions included. At least one is [`Ok`].
+    /// In the order of the request, repetitions included. At least one is [`Ok`], unless they are named by another hash.
     pub objects: Vec<Result<Object, Unreadable>>,
 }
 
@@ -34,7 +34,7 @@ pub struct Object {
     pub size: Option<u64>,
 }
 
-/// An object that makes no sense. Answered by 422 of its own.
+/// An object that makes no sense. Answered by an error of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// As the client wrote it, so that it knows which one is meant; at most [`OID_BYTES_MAX`] bytes of it.
@@ -59,6 +59,8 @@ pub enum Why {
     NotEmpty,
     #[error("this is the oid of the empty object, which has size 0")]
     Empty,
+    #[error("objects are named by sha256 here, not by the hash that this batch says")]
+    HashAlgo,
 }
 
 /// The request as a whole makes no sense.
@@ -81,8 +83,6 @@ pub enum Malformed {
     /// Holds what is wrong with the first.
     #[error("none of the objects is valid: {0}")]
     NoneValid(Why),
-    #[error("objects are named by sha256, not by '{0}'")]
-    HashAlgo(String),
 }
 
 /// A longer oid is answered cut short.
@@ -116,7 +116,7 @@ impl Request {
             return Err(Malformed::TooLarge { bytes: body.len(), max: limits.body_bytes });
         }
         let raw: RawRequest<'_> = json::object(body).map_err(Malformed::NotJson)?;
-        check_hash_algo(raw.hash_algo)?;
+        let is_sha256 = raw.hash_algo.is_none_or(is_sha256);
         let operation = match raw.operation.and_then(json::text).as_deref() {
             Some("download") => Operation::Download,
             Some("upload") => Operation::Upload,
@@ -127,8 +127,18 @@ impl Request {
             Some(Err(NotElements::TooMany)) => return Err(Malformed::TooMany { max: limits.objects }),
             Some(Ok(_) | Err(NotElements::NotArray)) | None => return Err(Malformed::NoObjects),
         };
-        let objects: Vec<_> = elements.into_iter().map(|element| object(element, operation)).collect();
-        if let (Some(Err(first)), false) = (objects.first(), objects.iter().any(Result::is_ok)) {
+        let objects = elements.into_iter().map(|element| match object(element, operation) {
+            Ok(Object { sha256, size }) if !is_sha256 => {
+                let (oid, size) = (sha256.to_string(), size.unwrap_or(0));
+                Err(Unreadable { oid, size, why: Why::HashAlgo })
+            }
+            Err(unreadable) if !is_sha256 => Err(Unreadable { why: Why::HashAlgo, ..unreadable }),
+            object => object,
+        });
+        let objects: Vec<_> = objects.collect();
+        if let (Some(Err(first)), false) = (objects.first(), objects.iter().any(Result::is_ok))
+            && is_sha256
+        {
             return Err(Malformed::NoneValid(first.why));
         }
         Ok(Request {
@@ -145,7 +155,6 @@ impl Malformed {
     pub fn code(&self) -> ErrorCode {
         match self {
             Malformed::TooLarge { .. } | Malformed::TooMany { .. } => ErrorCode::TooLarge,
-            Malformed::HashAlgo(_) => ErrorCode::Conflict,
             Malformed::NotJson(_) | Malformed::Operation | Malformed::NoObjects | Malformed::NoneValid(_) => {
                 ErrorCode::Unprocessable
             }
@@ -155,21 +164,18 @@ impl Malformed {
 
 impl Unreadable {
     pub fn answer(&self) -> Answer {
+        // The documentation gives 409 to an object for this alone.
+        let code = if self.why == Why::HashAlgo { ErrorCode::Conflict } else { ErrorCode::Unprocessable };
         Answer {
             subject: Subject::Unreadable(self.oid.clone()),
             size: self.size,
-            outcome: Outcome::Failed { code: ErrorCode::Unprocessable, message: self.why.to_string() },
+            outcome: Outcome::Failed { code, message: self.why.to_string() },
         }
     }
 }
 
-fn check_hash_algo(raw: Option<&RawValue>) -> Result<(), Malformed> {
-    let Some(raw) = raw else { return Ok(()) };
-    match json::text(raw) {
-        Some(algo) if algo == "sha256" || algo.is_empty() => Ok(()),
-        Some(algo) => Err(Malformed::HashAlgo(json::short(&algo, 32))),
-        None => Err(Malformed::HashAlgo(json::short(raw.get(), 32))),
-    }
+fn is_sha256(hash_algo: &RawValue) -> bool {
+    json::text(hash_algo).is_some_and(|algo| algo == "sha256" || algo.is_empty())
 }
 
 /// `transfers` is a set: git-lfs writes it in the order of a Go map.

@@ -1,8 +1,10 @@
 //! Answers of a batch, object by object.
 
+use auth::Identity;
 use lfs::wire::batch::{ErrorCode, Family, Outcome, Transfer};
+use lfs::{BatchError, Batching};
 
-use crate::support::{error_of, hub, list, list_offering_parts, sha, upload_of};
+use crate::support::{error_of, hub, list, list_offering_parts, request, sha, upload_of};
 
 #[tokio::test]
 async fn each_object_has_its_own_answer() {
@@ -51,6 +53,53 @@ async fn an_object_named_twice_is_granted_once() {
     let up = hub.upload(&hub.repo, &other_size).await;
     assert!(matches!(&up.objects[0].outcome, Outcome::Upload { .. }));
     assert_eq!(error_of(&up.objects[1]).0, ErrorCode::Unprocessable);
+}
+
+/// Links to parts are many: a request that names one object a thousand times is not answered with all of them each time.
+#[tokio::test]
+async fn an_object_in_parts_that_is_named_again_has_nothing_left_to_do() {
+    let hub = hub().await;
+    let large = [3; 101];
+    let up = hub.upload(&hub.repo, &list_offering_parts(&[&large, b"x", &large, &large])).await;
+    assert!(matches!(&up.objects[0].outcome, Outcome::Multipart { parts, .. } if parts.len() == 3));
+    assert!(matches!(&up.objects[1].outcome, Outcome::Multipart { parts, .. } if parts.len() == 1));
+    assert_eq!([&up.objects[2].outcome, &up.objects[3].outcome], [&Outcome::Present; 2]);
+    let other_size = format!(
+        r#"[{{"oid":"{0}","size":101}},{{"oid":"{0}","size":102}},{{"oid":"{0}","size":101}}],"transfers":["multipart"]"#,
+        sha(b"other")
+    );
+    let up = hub.upload(&hub.repo, &other_size).await;
+    assert!(matches!(&up.objects[0].outcome, Outcome::Multipart { .. }));
+    assert_eq!(error_of(&up.objects[1]).0, ErrorCode::Unprocessable);
+    assert_eq!(up.objects[2].outcome, Outcome::Present);
+}
+
+#[tokio::test]
+async fn so_many_links_to_parts_are_held_at_once() {
+    let hub = hub().await;
+    let objects: Vec<_> = (0..30).map(|n| format!(r#"{{"oid":"{}","size":10000}}"#, sha(&[n]))).collect();
+    let body = format!(r#"[{}],"transfers":["multipart","basic"]"#, objects.join(","));
+    let request = request("upload", &body);
+    let ask = async |who: &Identity| {
+        let access = Batching::Upload(hub.may(who, &hub.repo));
+        hub.objects.batch(&access, &request, &hub.client).await
+    };
+    let mut answers = Vec::new();
+    let busy = loop {
+        match ask(&hub.owner).await {
+            Ok(answer) => answers.push(answer.into_json()),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(busy, BatchError::Busy), "{busy}");
+    // 30 objects of 250 parts each; of 100,000 at most half.
+    assert_eq!(answers.len(), 6);
+    assert!(ask(&hub.other).await.is_ok(), "one does not shut out the others");
+    let part_of_the_first = answers[0].slice(10..20);
+    answers.remove(0);
+    assert!(ask(&hub.owner).await.is_err(), "its bytes are still being sent");
+    drop(part_of_the_first);
+    assert!(ask(&hub.owner).await.is_ok());
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Objects that go to a bucket, past the hub or through it.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use auth::transfer::Grant;
 use database::{Clock, Proof};
@@ -208,6 +209,131 @@ async fn what_was_never_finished_is_cleared_away_once_the_bucket_is_back() {
     assert_eq!((report.uploads, report.left), (2, 0));
     let state = double.state();
     assert!(state.objects.is_empty() && state.multiparts.is_empty());
+}
+
+#[tokio::test]
+async fn a_bucket_that_does_not_list_is_swept_all_the_same() {
+    for status in [403, 405, 501] {
+        let double = Double::start().await;
+        let hub = hub_on(&double, enforcing()).await;
+        let parts = announce_parts(&hub, &object()).await;
+        double.put_part(&parts.hrefs[0], b"part");
+        double.state().lists_refused = Some(status);
+        hub.clock.advance_ms(3 * DAY_MS);
+        let report = hub.objects.sweep().await.unwrap();
+        assert_eq!((report.uploads, report.left), (1, 0), "{status}");
+        assert!(double.state().multiparts.is_empty(), "what was recorded is ended");
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_ends_with_the_first_failure_and_with_its_time() {
+    let double = Double::start().await;
+    let hub = hub_on(&double, enforcing()).await;
+    for n in 0..20u8 {
+        announce(&hub, &[n; 10]).await;
+    }
+    hub.clock.advance_ms(3 * DAY_MS);
+    double.state().failing = Some(403);
+    let report = hub.objects.sweep().await.unwrap();
+    assert_eq!((report.uploads, report.left), (0, 20));
+    let asked = double.state().log.len();
+    assert!(asked < 20, "the others need not try: {asked} requests");
+    double.state().failing = None;
+
+    let store = double.store(&hub.clock, enforcing()).await;
+    let config = lfs::Config { sweep_wait: Duration::ZERO, ..config() };
+    let settings = auth::Settings::default();
+    let busy = lfs::Objects::new(hub.db.clone(), store, hub.keys.clone(), settings, config);
+    let report = busy.sweep().await.unwrap();
+    assert_eq!((report.uploads, report.left), (0, 20));
+    assert_eq!(hub.objects.sweep().await.unwrap().uploads, 20);
+}
+
+/// A copy that one request finds needless may be what another links meanwhile.
+#[tokio::test]
+async fn what_is_being_deleted_is_not_linked() {
+    let double = Double::start().await;
+    let hub = hub_on(&double, enforcing()).await;
+    let up = hub.upload(&hub.fork, &list(&[WEIGHTS])).await;
+    let Outcome::Upload { upload, verify: Some(told) } = &up.objects[0].outcome else { panic!("{up:?}") };
+    double.put(&upload.href, WEIGHTS, true);
+    verify(&hub, &hub.grant(&told.href)).await.unwrap();
+    let (href, grant) = announce(&hub, WEIGHTS).await;
+    double.put(&href, WEIGHTS, true);
+    let tell = || {
+        let (objects, access, grant) = (hub.objects.clone(), hub.redeem(&grant), grant.clone());
+        tokio::spawn(async move { objects.verify(access, &grant, (grant.sha256, grant.size)).await })
+    };
+    double.deletes_held.send_replace(true);
+    let needless = tell();
+    while hub.proof(&hub.repo, grant.sha256).is_none() {
+        tokio::task::yield_now().await;
+    }
+    for repo in [&hub.repo, &hub.fork] {
+        assert!(hub.db.remove_link(repo.id, grant.sha256).await.unwrap());
+    }
+    let mut linking = tell();
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut linking).await.is_err(), "not its turn");
+    double.deletes_held.send_replace(false);
+    needless.await.unwrap().unwrap();
+    let error = linking.await.unwrap().unwrap_err();
+    assert!(matches!(error, ReceiveError::NotUploaded { .. }), "{error}");
+    assert_eq!(hub.proof(&hub.repo, grant.sha256), None);
+    hub.assert_sound();
+}
+
+#[tokio::test]
+async fn parts_prove_nothing_whatever_the_bucket_shows() {
+    let double = Double::start().await;
+    let hub = hub_on(&double, enforcing()).await;
+    for shown in [sha(&object()), sha(b"a checksum of checksums")] {
+        let bytes = [object(), vec![shown.0[0]]].concat();
+        let parts = announce_parts(&hub, &bytes).await;
+        let chunks = parts.hrefs.iter().zip(bytes.chunks(40));
+        let tags: Vec<_> = chunks.map(|(href, chunk)| double.put_part(href, chunk)).collect();
+        let key = double.key_of(&parts.hrefs[0]);
+        double.state().checksums.insert(key, shown);
+        let before = hub.objects.counters().read_back_bytes.load(Relaxed);
+        complete(&hub, &parts, &tags).await.unwrap();
+        assert_eq!(hub.objects.counters().read_back_bytes.load(Relaxed) - before, 111);
+        assert_eq!(hub.proof(&hub.repo, sha(&bytes)), Some(Proof::Verified));
+    }
+}
+
+/// git-lfs gives up after 30 s of silence and would send everything once more.
+#[tokio::test]
+async fn a_bucket_that_takes_its_time_costs_no_second_upload() {
+    let double = Double::start().await;
+    let clock = Clock::default();
+    let store = double.store(&clock, Capabilities::default()).await;
+    let config = lfs::Config { verify_wait: Duration::from_millis(20), ..config() };
+    let hub = with(tempfile::tempdir().unwrap(), clock, store, config).await;
+    double.puts_held.send_replace(true);
+    let sha256 = hub.store(&hub.repo, WEIGHTS).await;
+    assert_eq!(hub.proof(&hub.repo, sha256), None, "the client is told before it is durable");
+    let (objects, repo) = (hub.objects.clone(), hub.repo.id);
+    let mut push = tokio::spawn(async move { objects.require(repo, &[(sha256, 18)]).await });
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut push).await.is_err(), "it waits");
+    double.puts_held.send_replace(false);
+    assert_eq!(push.await.unwrap().unwrap(), []);
+    assert_eq!(hub.proof(&hub.repo, sha256), Some(Proof::Verified));
+    hub.assert_sound();
+}
+
+#[tokio::test]
+async fn a_push_is_refused_if_its_object_was_not_stored_after_all() {
+    let double = Double::start().await;
+    let clock = Clock::default();
+    let store = double.store(&clock, Capabilities::default()).await;
+    let config = lfs::Config { verify_wait: Duration::from_millis(20), ..config() };
+    let hub = with(tempfile::tempdir().unwrap(), clock, store, config).await;
+    double.puts_held.send_replace(true);
+    let sha256 = hub.store(&hub.repo, WEIGHTS).await;
+    double.state().failing = Some(403);
+    double.puts_held.send_replace(false);
+    let unmet = hub.objects.require(hub.repo.id, &[(sha256, 18)]).await.unwrap();
+    assert_eq!(unmet[0].why, lfs::Why::Missing);
 }
 
 #[tokio::test]

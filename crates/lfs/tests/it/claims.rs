@@ -1,14 +1,15 @@
 //! Between the upload to a bucket and its proof.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use database::Proof;
+use database::{LinkState, Proof};
 use lfs::wire::batch::Outcome;
 use lfs::{OpenError, ReceiveError, Why};
 
 use crate::bucket::{announce, enforcing, hub_on, verify};
 use crate::double::Double;
-use crate::support::{Hub, config, list, sha, user, with};
+use crate::support::{DAY_MS, Hub, config, list, sha, user, with};
 
 const WEIGHTS: &[u8] = b"weights of a model";
 const MODEM: &[u8] = b"weights of a modem";
@@ -76,6 +77,12 @@ async fn a_push_does_not_wait_for_ever() {
     claimed(&double, &hub, WEIGHTS).await;
     let unmet = hub.objects.require(hub.repo.id, &[(sha(WEIGHTS), 18)]).await.unwrap();
     assert_eq!(unmet[0].why, Why::Unverified);
+    // Nor once more after each try.
+    let hub = hasty(&double).await;
+    claimed(&double, &hub, WEIGHTS).await;
+    let past = hub.objects.require_deadline() - Duration::from_secs(3600);
+    let unmet = hub.objects.require_by(hub.repo.id, &[(sha(WEIGHTS), 18)], past).await.unwrap();
+    assert_eq!(unmet[0].why, Why::Unverified);
 }
 
 #[tokio::test]
@@ -123,16 +130,122 @@ async fn a_claim_of_others_does_not_cost_an_upload() {
     let Outcome::Upload { upload, verify: Some(told) } = &up.objects[0].outcome else { panic!("{up:?}") };
     double.put(&upload.href, WEIGHTS, false);
     let grant = hub.grant(&told.href);
-    let error = verify(&hub, &grant).await.unwrap_err();
-    assert!(matches!(error, ReceiveError::Busy), "not given up, not acknowledged: {error}");
+    verify(&hub, &grant).await.unwrap();
+    assert_eq!(double.state().objects.len(), 2, "not given up before the other is decided");
+    let (objects, repo) = (hub.objects.clone(), hub.repo.id);
+    let mut push = tokio::spawn(async move { objects.require(repo, &[(sha(WEIGHTS), 18)]).await });
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut push).await.is_err(), "it waits");
     double.reads_held.send_replace(false);
-    // The first read-back may take longer than a hasty hub waits.
-    while let Err(error) = verify(&hub, &grant).await {
-        assert!(matches!(error, ReceiveError::Busy), "{error}");
-    }
-    assert_eq!(hub.objects.require(hub.repo.id, &[(sha(WEIGHTS), 18)]).await.unwrap(), []);
+    assert_eq!(push.await.unwrap().unwrap(), []);
     let link = hub.db.link(hub.repo.id, &sha(WEIGHTS)).unwrap().unwrap();
     assert_eq!(link.by, Some(user(&hub.other)));
+    hub.assert_sound();
+}
+
+/// Both did well: the second is told so though its bytes are not needed.
+#[tokio::test]
+async fn two_uploads_of_one_object_at_once_leave_one_copy() {
+    let double = Double::start().await;
+    let hub = hasty(&double).await;
+    claimed(&double, &hub, WEIGHTS).await;
+    let up = hub.upload_as(&hub.other, &hub.repo, &list(&[WEIGHTS])).await;
+    let Outcome::Upload { upload, verify: Some(told) } = &up.objects[0].outcome else { panic!("{up:?}") };
+    double.put(&upload.href, WEIGHTS, false);
+    let grant = hub.grant(&told.href);
+    verify(&hub, &grant).await.unwrap();
+    verify(&hub, &grant).await.unwrap();
+    double.reads_held.send_replace(false);
+    assert_eq!(hub.objects.require(hub.repo.id, &[(sha(WEIGHTS), 18)]).await.unwrap(), []);
+    assert_eq!(hub.proof(&hub.repo, sha(WEIGHTS)), Some(Proof::Verified));
+    assert_eq!(double.state().objects.len(), 1);
+    assert_eq!(hub.objects.counters().read_back_bytes.load(Relaxed), 18);
+    hub.assert_sound();
+}
+
+#[tokio::test]
+async fn a_push_reads_nothing_back_that_was_read_meanwhile() {
+    let double = Double::start().await;
+    let hub = hasty(&double).await;
+    double.reads_held.send_replace(true);
+    let objects: Vec<_> = (0..8u8).map(|n| vec![n; 100]).collect();
+    let mut pointers = Vec::new();
+    for object in &objects {
+        let (href, grant) = announce(&hub, object).await;
+        double.put(&href, object, false);
+        verify(&hub, &grant).await.unwrap();
+        pointers.push((grant.sha256, 100));
+    }
+    let (waiting, repo) = (hub.objects.clone(), hub.repo.id);
+    let mut push = tokio::spawn(async move { waiting.require(repo, &pointers).await });
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut push).await.is_err(), "it waits");
+    double.reads_held.send_replace(false);
+    assert_eq!(push.await.unwrap().unwrap(), []);
+    assert_eq!(hub.objects.counters().read_back_bytes.load(Relaxed), 800, "each once");
+}
+
+/// With so many tries and no pauses between them.
+async fn impatient(double: &Double, tries: usize) -> Hub {
+    let clock = database::Clock::default();
+    let store = double.store(&clock, enforcing()).await;
+    let pauses = vec![Duration::from_millis(20); tries - 1];
+    let config = lfs::Config { read_back_pauses: pauses, ..config() };
+    with(tempfile::tempdir().unwrap(), clock, store, config).await
+}
+
+#[tokio::test]
+async fn bytes_that_are_away_for_a_moment_are_read_when_they_are_back() {
+    let double = Double::start().await;
+    let hub = impatient(&double, 500).await;
+    double.reads_held.send_replace(true);
+    let (href, grant) = announce(&hub, WEIGHTS).await;
+    double.put(&href, WEIGHTS, false);
+    let (objects, access, told) = (hub.objects.clone(), hub.redeem(&grant), grant.clone());
+    let verifying =
+        tokio::spawn(async move { objects.verify(access, &told, (told.sha256, told.size)).await });
+    while hub.proof(&hub.repo, grant.sha256).is_none() {
+        tokio::task::yield_now().await;
+    }
+    let key = double.key_of(&href);
+    let bytes = double.state().objects.remove(&key).unwrap();
+    double.reads_held.send_replace(false);
+    let looks = |double: &Double| double.state().log.iter().filter(|line| line.starts_with("HEAD")).count();
+    while looks(&double) < 5 {
+        tokio::task::yield_now().await;
+    }
+    double.state().objects.insert(key, bytes);
+    verifying.await.unwrap().unwrap();
+    assert_eq!(hub.proof(&hub.repo, grant.sha256), Some(Proof::Verified));
+}
+
+#[tokio::test]
+async fn bytes_that_are_gone_are_said_so_only_if_the_bucket_is_ours() {
+    for is_ours in [false, true] {
+        let double = Double::start().await;
+        let hub = impatient(&double, 2).await;
+        if !is_ours {
+            hub.objects.store().expect(storage::Expected::Known(storage::StoreId::random()));
+        }
+        let upload = database::UploadId::new();
+        let (sha256, size, repo) = (sha(WEIGHTS), 18, hub.repo.id);
+        let (objects, quota) = (vec![(sha256, size)], database::Quota::Exempt);
+        let new = database::NewUpload { id: upload, repo, by: None, objects, expires_ms: i64::MAX, quota };
+        hub.db.begin_upload(new).await.unwrap();
+        let proof = Proof::Claimed;
+        let publish = database::Publish { upload, repo, sha256, size, proof, by: None };
+        hub.db.publish_object(publish).await.unwrap();
+
+        let unmet = hub.objects.require(repo, &[(sha256, size)]).await.unwrap();
+        let state = hub.db.link(repo, &sha256).unwrap().unwrap().state;
+        if is_ours {
+            assert_eq!((unmet[0].why, state), (Why::Corrupt, LinkState::Corrupt));
+            assert_eq!(hub.objects.sweep().await.unwrap().objects, 0, "there is time to look for them");
+            hub.clock.advance_ms(14 * DAY_MS);
+            assert!(hub.db.backings_due(1).await.unwrap().len() == 1);
+        } else {
+            assert_eq!((unmet[0].why, state), (Why::Unverified, LinkState::Live));
+        }
+        hub.assert_sound();
+    }
 }
 
 #[tokio::test]

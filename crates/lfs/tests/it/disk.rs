@@ -209,7 +209,7 @@ async fn a_deleted_repository_takes_nothing() {
 async fn so_many_at_once_and_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let store = storage::ObjectStore::on(storage::Disk::open(directory.path()).unwrap());
-    let config = lfs::Config { uploads_max: 2, ..crate::support::config() };
+    let config = lfs::Config { uploads_max: 4, ..crate::support::config() };
     let hub = crate::support::with(directory, database::Clock::default(), store, config).await;
     let mut receiving = Vec::new();
     for bytes in [b"1", b"2"] {
@@ -217,9 +217,36 @@ async fn so_many_at_once_and_no_more() {
         receiving.push(hub.objects.receive(hub.redeem(&grant), &grant).await.unwrap());
     }
     let grant = hub.announce(&hub.repo, b"3").await;
-    assert!(matches!(hub.put(&grant, b"3").await, Err(ReceiveError::Busy)));
-    receiving.pop();
+    assert!(matches!(hub.put(&grant, b"3").await, Err(ReceiveError::Busy)), "nobody has more than half");
+    let mut theirs = Vec::new();
+    for bytes in [b"4", b"5", b"6"] {
+        let up = hub.upload_as(&hub.other, &hub.repo, &list(&[bytes])).await;
+        theirs.push(hub.grant(&upload_of(&up.objects[0]).href));
+    }
+    for grant in &theirs[..2] {
+        receiving.push(hub.objects.receive(hub.redeem(grant), grant).await.unwrap());
+    }
+    assert!(matches!(hub.put(&theirs[2], b"6").await, Err(ReceiveError::Busy)));
+    receiving.remove(0);
     hub.put(&grant, b"3").await.unwrap();
+}
+
+/// Whoever is told that an object is here is about to push what needs it.
+#[tokio::test]
+async fn an_old_object_that_is_asked_for_is_as_new_as_one_that_is_uploaded() {
+    let hub = hub().await;
+    let sha256 = hub.store(&hub.repo, WEIGHTS).await;
+    let linked_ms = || hub.db.link(hub.repo.id, &sha256).unwrap().unwrap().linked_ms;
+    let first = linked_ms();
+    hub.clock.advance_ms(3600 * 1000);
+    hub.upload(&hub.repo, &list(&[WEIGHTS])).await;
+    assert_eq!(linked_ms(), first, "an idle hub does not write");
+    hub.clock.advance_ms(8 * DAY_MS);
+    hub.download_as(&hub.owner, &hub.repo, &list(&[WEIGHTS])).await;
+    assert_eq!(linked_ms(), first);
+    let up = hub.upload(&hub.repo, &list(&[WEIGHTS, b"new"])).await;
+    assert_eq!(up.objects[0].outcome, lfs::wire::batch::Outcome::Present);
+    assert!(linked_ms() >= first + 8 * DAY_MS);
 }
 
 #[tokio::test]

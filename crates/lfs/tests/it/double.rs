@@ -18,6 +18,10 @@ pub struct Double {
     state: Arc<Mutex<State>>,
     /// Reads of objects wait while it says so.
     pub reads_held: watch::Sender<bool>,
+    /// So do writes of whole objects.
+    pub puts_held: watch::Sender<bool>,
+    /// So do deletions of whole objects.
+    pub deletes_held: watch::Sender<bool>,
     address: String,
 }
 
@@ -30,6 +34,8 @@ pub struct State {
     pub multiparts: BTreeMap<String, (String, BTreeMap<u32, Vec<u8>>)>,
     /// Everything is answered by this status.
     pub failing: Option<u16>,
+    /// Uploads in parts are not listed.
+    pub lists_refused: Option<u16>,
     /// `METHOD name?query` of each request.
     pub log: Vec<String>,
     created: u32,
@@ -53,7 +59,8 @@ impl Double {
     pub async fn start() -> Double {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let double = Double { state: Arc::default(), reads_held: watch::Sender::new(false), address };
+        let [reads_held, puts_held, deletes_held] = [false; 3].map(watch::Sender::new);
+        let double = Double { state: Arc::default(), reads_held, puts_held, deletes_held, address };
         let serving = double.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -119,9 +126,17 @@ impl Double {
     async fn connection(self, stream: TcpStream) {
         let mut stream = BufReader::new(stream);
         while let Some(asked) = read(&mut stream).await {
-            if asked.method == "GET" && asked.key.starts_with("objects/") && asked.query.is_empty_of_uploads()
+            let held = match asked.method.as_str() {
+                "GET" => Some(&self.reads_held),
+                "PUT" => Some(&self.puts_held),
+                "DELETE" => Some(&self.deletes_held),
+                _ => None,
+            };
+            if let Some(held) = held
+                && asked.key.starts_with("objects/")
+                && asked.query.is_empty_of_uploads()
             {
-                self.reads_held.subscribe().wait_for(|held| !held).await.unwrap();
+                held.subscribe().wait_for(|held| !held).await.unwrap();
             }
             let told = self.answer(&asked);
             let mut head = format!("HTTP/1.1 {} X\r\nconnection: keep-alive\r\n", told.status);
@@ -200,6 +215,14 @@ impl Double {
             ("DELETE", None) => {
                 state.objects.remove(&key);
                 Told { status: 204, header: vec![], body: vec![] }
+            }
+            ("GET", None) if asked.query.contains_key("uploads") && state.lists_refused.is_some() => {
+                let status = state.lists_refused.unwrap();
+                Told {
+                    status,
+                    header: vec![],
+                    body: b"<Error><Code>MethodNotAllowed</Code></Error>".to_vec(),
+                }
             }
             ("GET", None) if asked.query.contains_key("uploads") => {
                 let prefix = asked.query.get("prefix").cloned().unwrap_or_default();

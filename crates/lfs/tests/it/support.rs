@@ -84,13 +84,13 @@ impl Hub {
     pub async fn upload_as(&self, who: &Identity, repo: &Repo, body: &str) -> Response {
         let request = request("upload", body);
         let access = Batching::Upload(self.may::<Propose>(who, repo));
-        self.objects.batch(&access, &request, &self.client).await.unwrap()
+        self.objects.batch(&access, &request, &self.client).await.unwrap().response
     }
 
     pub async fn download_as(&self, who: &Identity, repo: &Repo, body: &str) -> Response {
         let request = request("download", body);
         let access = Batching::Download(self.may::<Read>(who, repo));
-        self.objects.batch(&access, &request, &self.client).await.unwrap()
+        self.objects.batch(&access, &request, &self.client).await.unwrap().response
     }
 
     /// Whether `who` would be given the object.

@@ -50,14 +50,16 @@ impl Config {
 
     /// For `lfs`: what one batch and one object may cost.
     pub fn objects_config(&self) -> lfs::Config {
-        let config = &self.lfs;
+        let (config, default) = (&self.lfs, lfs::Config::default());
+        let retention = self.maintenance.gc_retention.duration();
         lfs::Config {
             multipart_from: config.multipart_from.bytes(),
             part_size: self.part_bytes(),
             batch_objects_max: config.batch_objects.get(),
             object_bytes_max: config.object_bytes.bytes(),
             uploads_max: config.uploads.get(),
-            ..lfs::Config::default()
+            touch_after: default.touch_after.min(retention / 2),
+            ..default
         }
     }
 

@@ -42,5 +42,5 @@ pub(crate) async fn batch(
         quota: server.node.config.lfs.quota.map(|quota| quota.bytes()),
     };
     let answer = server.node.objects.batch(&access, &batch, &client).await?;
-    Ok(json(answer.to_json()))
+    Ok(json(answer.into_json()))
 }

@@ -56,7 +56,6 @@ impl From<MalformedBatch> for Error {
         let why = malformed.to_string();
         match malformed.code() {
             ErrorCode::TooLarge => Error::TooMany(why),
-            ErrorCode::Conflict => Error::Conflict(why),
             _ => Error::Unprocessable(why),
         }
     }
@@ -82,6 +81,7 @@ impl From<BatchError> for Error {
     fn from(error: BatchError) -> Error {
         match error {
             BatchError::RepoGone => Error::RepoNotFound,
+            BatchError::Busy => Error::Busy(BUSY),
             BatchError::Store(error) => error.into(),
             BatchError::Db(error) => error.into(),
         }
@@ -116,6 +116,7 @@ impl From<ReceiveError> for Error {
             | ReceiveError::WrongSize { .. }
             | ReceiveError::OtherObject { .. }
             | ReceiveError::Parts(_) => Error::Unprocessable(error.to_string()),
+            ReceiveError::OverQuota { .. } => Error::DiskFull(error.to_string()),
             ReceiveError::NotUploaded { .. } => Error::Missing(error.to_string()),
             ReceiveError::PartsForgotten { .. } => Error::Gone(error.to_string()),
             ReceiveError::Store(error) => error.into(),
@@ -184,7 +185,6 @@ mod tests {
     fn requests_that_make_no_sense_have_the_status_of_the_documentation() {
         for (malformed, status) in [
             (MalformedBatch::TooMany { max: 1 }, StatusCode::PAYLOAD_TOO_LARGE),
-            (MalformedBatch::HashAlgo("md5".to_owned()), StatusCode::CONFLICT),
             (MalformedBatch::NoObjects, StatusCode::UNPROCESSABLE_ENTITY),
         ] {
             assert_eq!(Error::from(malformed).status(), status);

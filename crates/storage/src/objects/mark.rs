@@ -80,8 +80,8 @@ struct State {
     expected: Expected,
     /// When it was last asked, and if that failed, why.
     asked: Option<(Instant, Result<(), String>)>,
-    /// It was confirmed once, and not found to be another since.
-    is_ours: bool,
+    /// By its mark, when that was last read. `None`: it never was.
+    is_ours: Option<bool>,
 }
 
 impl StoreId {
@@ -134,14 +134,11 @@ impl From<StoreId> for String {
 
 impl Identity {
     pub(crate) fn new(expected: Expected) -> Identity {
-        Identity {
-            state: Mutex::new(State { expected, asked: None, is_ours: false }),
-            asking: tokio::sync::Mutex::default(),
-        }
+        Identity { state: Mutex::new(State::new(expected)), asking: tokio::sync::Mutex::default() }
     }
 
     pub(crate) fn expect(&self, expected: Expected) {
-        *self.state() = State { expected, asked: None, is_ours: false };
+        *self.state() = State::new(expected);
     }
 
     /// Asks `store` for its mark, unless that was done within the last minute.
@@ -162,10 +159,23 @@ impl Identity {
         asked.map_err(StoreError::unavailable)
     }
 
-    /// As [`Identity::confirm`], but asks only if it was never confirmed, or was found to be another store since: for
-    /// what asks nothing of the store otherwise, and neither reads nor changes it.
-    pub(crate) async fn confirm_once(&self, store: &impl Marked) -> Result<(), StoreError> {
-        if self.state().is_ours { Ok(()) } else { self.confirm(store).await }
+    /// For what does nothing to the store by itself and is confirmed before it counts, such as signing. Refuses a store
+    /// that was found to be another, and a new one that was not reached yet; a known one that does not answer is taken
+    /// for what it was. Asks a store that was confirmed nothing.
+    pub(crate) async fn allow(&self, store: &impl Marked) -> Result<(), StoreError> {
+        let is_ours = self.state().is_ours;
+        let confirmed = match is_ours {
+            Some(true) => return Ok(()),
+            None if self.is_silent() => return Ok(()),
+            Some(false) | None => self.confirm(store).await,
+        };
+        if confirmed.is_err() && self.is_silent() { Ok(()) } else { confirmed }
+    }
+
+    /// It is known, but did not answer yet.
+    fn is_silent(&self) -> bool {
+        let state = self.state();
+        matches!(state.expected, Expected::Known(_)) && state.asked.is_some() && state.is_ours.is_none()
     }
 
     /// What was found out lately.
@@ -185,17 +195,21 @@ impl Identity {
 }
 
 impl State {
+    fn new(expected: Expected) -> State {
+        State { expected, asked: None, is_ours: None }
+    }
+
     fn note(&mut self, asked: &Result<(), Mistaken>) {
         match asked {
             Ok(()) => {
-                self.is_ours = true;
+                self.is_ours = Some(true);
                 // It is not to be marked again, should the mark be gone one day.
                 if let Expected::New(id) = self.expected {
                     self.expected = Expected::Known(id);
                 }
             }
             Err(Mistaken::Unreadable(_)) => {}
-            Err(Mistaken::Unmarked | Mistaken::Other { .. }) => self.is_ours = false,
+            Err(Mistaken::Unmarked | Mistaken::Other { .. }) => self.is_ours = Some(false),
         }
         let asked = asked.as_ref().map(drop).map_err(ToString::to_string);
         self.asked = Some((Instant::now(), asked));
@@ -320,7 +334,7 @@ mod tests {
             assert!(words(identity.confirm(&store).await).contains("connection refused"));
         }
         assert_eq!(store.asked.load(Relaxed), 2);
-        identity.confirm_once(&store).await.unwrap();
+        identity.allow(&store).await.unwrap();
         tokio::time::advance(FAILED_FOR).await;
         *store.is_away.lock().unwrap() = false;
         identity.confirm(&store).await.unwrap();
@@ -330,18 +344,40 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_ours_once_is_not_if_it_turns_out_to_be_another() {
         let (store, id) = (Store::default(), StoreId::random());
-        *store.is_away.lock().unwrap() = true;
-        let identity = Identity::new(Expected::Known(id));
-        assert!(words(identity.confirm_once(&store).await).contains("connection refused"));
-        *store.is_away.lock().unwrap() = false;
         *store.mark.lock().unwrap() = Some(id);
-        tokio::time::advance(FAILED_FOR).await;
-        identity.confirm_once(&store).await.unwrap();
+        let identity = Identity::new(Expected::Known(id));
+        identity.allow(&store).await.unwrap();
         *store.mark.lock().unwrap() = Some(StoreId::random());
         tokio::time::advance(CONFIRMED_FOR).await;
-        identity.confirm_once(&store).await.unwrap();
+        identity.allow(&store).await.unwrap();
         assert!(words(identity.confirm(&store).await).contains("another hub"));
-        assert!(words(identity.confirm_once(&store).await).contains("another hub"));
+        assert!(words(identity.allow(&store).await).contains("another hub"));
+        *store.is_away.lock().unwrap() = true;
+        tokio::time::advance(CONFIRMED_FOR).await;
+        assert!(
+            words(identity.allow(&store).await).contains("connection refused"),
+            "it was another when it was last seen"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_known_store_that_is_away_is_signed_for_and_a_new_one_is_not() {
+        let (store, id) = (Store::default(), StoreId::random());
+        *store.is_away.lock().unwrap() = true;
+        let known = Identity::new(Expected::Known(id));
+        for _ in 0..3 {
+            known.allow(&store).await.unwrap();
+            tokio::time::advance(CONFIRMED_FOR).await;
+        }
+        assert_eq!(store.asked.load(Relaxed), 1, "batches do not wait for it");
+        assert!(words(known.confirm(&store).await).contains("connection refused"));
+        let new = Identity::new(Expected::New(id));
+        assert!(words(new.allow(&store).await).contains("connection refused"));
+        *store.is_away.lock().unwrap() = false;
+        tokio::time::advance(CONFIRMED_FOR).await;
+        assert!(words(known.confirm(&store).await).contains("is it mounted"));
+        assert!(words(known.allow(&store).await).contains("is it mounted"));
+        new.allow(&store).await.unwrap();
     }
 
     #[test]

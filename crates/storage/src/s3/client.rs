@@ -80,13 +80,11 @@ impl Bucket {
         format!("the bucket {}{prefix} at {endpoint}, region {}", config.bucket, config.region)
     }
 
-    /// `None` if there is nothing under `key`.
+    /// `None` if there is nothing under `key`. Either is said only of the bucket that is meant: a client may have put
+    /// an object into another one, by our own URL.
     pub async fn head(&self, key: &str) -> Result<Option<Head>, StoreError> {
-        let head = self.head_object(key).await?;
-        if head.is_none() {
-            self.confirm().await?;
-        }
-        Ok(head)
+        self.confirm().await?;
+        self.head_object(key).await
     }
 
     /// As [`Bucket::head`], of whatever bucket it is.
@@ -138,6 +136,11 @@ impl Bucket {
     /// The name in the bucket of what is stored under `key`.
     pub(super) fn object_name(&self, key: &str) -> String {
         self.0.config.object_name(key)
+    }
+
+    /// For requests that are answered by an object, whose first byte may take its time.
+    pub(super) fn download_timeouts(&self) -> aws_sdk_s3::config::Builder {
+        aws_sdk_s3::Config::builder().timeout_config(long_timeouts(self.0.config.timeout, ATTEMPTS))
     }
 
     /// For requests that carry `bytes`: a bucket that takes less than 1 MiB a second counts as stalled.

@@ -117,7 +117,8 @@ impl Bucket {
         let wanted = format!("bytes={}-{}", range.start, range.end - 1);
         let request = self.0.client.get_object().bucket(&self.0.config.bucket).key(self.object_name(key));
         let other = || StoreError::Refused(format!("{key} has other bytes than when it began to be read"));
-        match Box::pin(request.range(wanted).set_if_match(etag.clone()).send()).await {
+        let request = request.range(wanted).set_if_match(etag.clone()).customize();
+        match Box::pin(request.config_override(self.download_timeouts()).send()).await {
             Ok(answer) => {
                 // Not every server looks at If-Match.
                 if etag.is_some() && answer.e_tag != etag {

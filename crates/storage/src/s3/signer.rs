@@ -64,9 +64,10 @@ const AS_STORED: &str = concat!(
 );
 
 impl Bucket {
-    /// A signer for URLs that clients are given. Asks nothing of a bucket that was confirmed once.
+    /// A signer for URLs that clients are given. Asks nothing of a bucket that was confirmed once, or does not answer:
+    /// what clients do there counts only once [`Bucket::head`] has seen it in the right one.
     pub async fn signer(&self) -> Result<Signer, StoreError> {
-        self.0.identity.confirm_once(self).await?;
+        self.0.identity.allow(self).await?;
         self.public_signer().await
     }
 

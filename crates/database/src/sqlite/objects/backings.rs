@@ -30,11 +30,12 @@ impl Database {
         .await
     }
 
-    /// The bytes of a live backing are not what they were said to be. Its links say so from now on; it is condemned, due
-    /// at once. False if it was not live any more.
-    pub async fn object_corrupt(&self, backing: BackingId) -> Result<bool, DbError> {
+    /// The bytes of a live backing that was only claimed are not what they were said to be. Its links say so from now on;
+    /// it is condemned, due after `grace_ms`. False if it was not live any more, or is proven: what was acknowledged is
+    /// never taken back by a read that went wrong.
+    pub async fn object_corrupt(&self, backing: BackingId, grace_ms: i64) -> Result<bool, DbError> {
         self.write(move |conn, now_ms| {
-            let sql = "SELECT 1 FROM backing WHERE id = ?1 AND state = 1";
+            let sql = "SELECT 1 FROM backing WHERE id = ?1 AND state = 1 AND proof = 0";
             if !conn.prepare_cached(sql)?.exists([backing])? {
                 return Ok(false);
             }
@@ -47,10 +48,16 @@ impl Database {
                 link.set("state", LinkState::Corrupt)?;
                 link.set("backing_id", None::<i64>)
             })?;
-            condemn_if_unlinked(conn, backing, now_ms)?;
+            condemn_if_unlinked(conn, backing, now_ms.saturating_add(grace_ms))?;
             Ok(true)
         })
         .await
+    }
+
+    /// How sure a live backing is by now; `None` if it is not live any more.
+    pub fn backing_proof(&self, backing: BackingId) -> Result<Option<Proof>, DbError> {
+        let sql = "SELECT proof FROM backing WHERE id = ?1 AND state = 1";
+        self.read(|conn| Ok(conn.prepare_cached(sql)?.query_row([backing], |row| row.get(0)).optional()?))
     }
 
     /// What is to be verified, in the order of ids, behind `after`.

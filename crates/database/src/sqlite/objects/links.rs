@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::backings::{self, condemn_if_unlinked, verified};
 use super::uploads::Arriving;
-use super::{add_bytes, column};
+use super::{add_bytes, column, reservations};
 use crate::sqlite::checksum::REPO_OBJECT;
 use crate::sqlite::{Database, DbError, PublishError, all};
 use crate::{Backing, BackingId, Link, LinkState, Proof, Publish, Published, RepoId, Sha256};
@@ -32,6 +32,14 @@ impl Database {
         })
     }
 
+    /// Objects that are not live: removed, or other ones than was said. An index of its own makes this cheap where there
+    /// are none.
+    pub fn links_lost(&self, repo: RepoId) -> Result<Vec<Sha256>, DbError> {
+        // The condition is that of the index `repo_object_lost`.
+        let sql = "SELECT sha256 FROM repo_object WHERE repo_id = ?1 AND state <> 0";
+        self.read(|conn| all(conn, sql, [repo], |row| row.get(0)))
+    }
+
     /// By SHA-256, behind `after`.
     pub fn links_after(&self, repo: RepoId, after: Option<Sha256>, limit: u32) -> Result<Vec<Link>, DbError> {
         let sql = concat!(link_sql!(), "WHERE o.repo_id = ?1 AND o.sha256 > ?2 ORDER BY o.sha256 LIMIT ?3");
@@ -53,14 +61,32 @@ impl Database {
                 return Ok(published);
             }
             let arriving = Arriving::find(conn, &publish)?.ok_or(PublishError::UploadGone)?;
+            let held = reservations::find(conn, now_ms, publish.repo, &publish.sha256)?;
+            if is_here(conn, &publish)? {
+                renew(conn, now_ms, publish.repo, &publish.sha256)?;
+                return Ok(Published::Duplicate);
+            }
+            arriving.check_room(conn, now_ms, &publish, held.as_ref())?;
+            reservations::delete(conn, publish.repo, &publish.sha256)?;
             let published = place(conn, now_ms, &publish, arriving.expires_ms()?)?;
-            // A duplicate waits for the upload's end, lest its key be forgotten while it can be written.
-            if let Published::Linked(_) = published {
-                arriving.arrived(conn)?;
+            match (published, held) {
+                (Published::Linked(_), held) => arriving.arrived(conn, held)?,
+                // A duplicate waits for the upload's end, lest its key be forgotten while it can be written.
+                (Published::Duplicate, Some(held)) => {
+                    reservations::give_back(conn, held.upload, held.bytes)?;
+                }
+                (Published::Duplicate, None) => {}
             }
             Ok(published)
         })
         .await
+    }
+
+    /// Those of `of` that are live are as new as if they were uploaded now: a collection that is under way must not think
+    /// them forgotten.
+    pub async fn renew_links(&self, repo: RepoId, of: Vec<Sha256>) -> Result<(), DbError> {
+        self.write(move |conn, now_ms| of.iter().try_for_each(|sha256| renew(conn, now_ms, repo, sha256)))
+            .await
     }
 
     /// The owner wants it gone: who asks for it is told so. Bytes that no other repo links are condemned, due at once.
@@ -99,6 +125,18 @@ fn of_key(conn: &Connection, publish: &Publish) -> Result<Option<Published>, Pub
     }
 }
 
+/// The repo has the object by other bytes that are proven as well as these.
+fn is_here(conn: &Connection, publish: &Publish) -> Result<bool, DbError> {
+    let backing = find(conn, publish.repo, &publish.sha256)?.and_then(|link| link.backing);
+    Ok(backing.is_some_and(|old| old.proof >= publish.proof || old.proof >= Proof::Possessed))
+}
+
+fn renew(conn: &Connection, now_ms: i64, repo: RepoId, sha256: &Sha256) -> Result<(), DbError> {
+    let live = "repo_id = ?1 AND sha256 = ?2 AND state = 0";
+    REPO_OBJECT.change(conn, live, params![repo, sha256], |row| row.set("linked_ms", now_ms))?;
+    Ok(())
+}
+
 fn place(
     conn: &Connection,
     now_ms: i64,
@@ -108,13 +146,6 @@ fn place(
     let Publish { repo, sha256, proof, by, .. } = *publish;
     let (size, link) = (column(publish.size), find(conn, repo, &sha256)?);
     let old = link.as_ref().and_then(|link| link.backing);
-    if old.is_some_and(|old| old.proof >= proof || old.proof >= Proof::Possessed) {
-        // Its time starts anew: a collection that is under way must not think it forgotten.
-        REPO_OBJECT.change(conn, "repo_id = ?1 AND sha256 = ?2", params![repo, sha256], |row| {
-            row.set("linked_ms", now_ms)
-        })?;
-        return Ok(Published::Duplicate);
-    }
     let shared = if proof == Proof::Verified { verified(conn, &sha256, size)? } else { None };
     let backing = match shared {
         Some(backing) => backing,
@@ -158,9 +189,10 @@ pub(in crate::sqlite) fn find(
     Ok(conn.prepare_cached(BY_KEY)?.query_row(params![repo, sha256], link).optional()?)
 }
 
-pub(super) fn is_live(conn: &Connection, repo: RepoId, sha256: &Sha256) -> Result<bool, DbError> {
-    let sql = "SELECT 1 FROM repo_object WHERE repo_id = ?1 AND sha256 = ?2 AND state = 0";
-    Ok(conn.prepare_cached(sql)?.exists(params![repo, sha256])?)
+/// What counts for it, if it is live.
+pub(super) fn live_bytes(conn: &Connection, repo: RepoId, sha256: &Sha256) -> Result<Option<u64>, DbError> {
+    let sql = "SELECT size FROM repo_object WHERE repo_id = ?1 AND sha256 = ?2 AND state = 0";
+    Ok(conn.prepare_cached(sql)?.query_row(params![repo, sha256], |row| row.get(0)).optional()?)
 }
 
 fn link(row: &Row<'_>) -> rusqlite::Result<Link> {

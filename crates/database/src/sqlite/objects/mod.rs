@@ -1,12 +1,14 @@
 //! Large objects as rows: uploads under way, what is stored, which repo may use it, how much a namespace takes.
 //!
-//! The life of an object's bytes: an `upload` row names their key before they exist ([`uploads`]); `publish_object`
+//! The life of an object's bytes: an `upload` row names their key before they exist ([`uploads`]) and holds room for
+//! them in the quota ([`reservations`]); `publish_object`
 //! makes a backing of them and links it ([`links`]); the last link that goes condemns the backing, and when it is due
 //! the bytes are deleted and then the row ([`backings`]).
 
 pub(super) mod backings;
 pub(super) mod links;
 mod quota;
+mod reservations;
 pub(super) mod uploads;
 
 use rusqlite::{Connection, Result};

@@ -1,14 +1,11 @@
 //! How much a namespace takes and may take.
 
-use std::collections::HashSet;
-
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::uploads::pending;
-use super::{column, links};
+use super::{column, reservations};
 use crate::sqlite::checksum::QUOTA;
-use crate::sqlite::{Database, DbError, all};
-use crate::{Namespace, RepoId, RepoKind, Sha256, UploadId, Usage};
+use crate::sqlite::{Database, DbError};
+use crate::{Namespace, Quota, RepoId, RepoKind, Usage};
 
 impl Database {
     /// What is set for this namespace; if nothing is, the node's default counts.
@@ -37,8 +34,8 @@ impl Database {
     pub fn usage(&self, namespace: &Namespace) -> Result<Usage, DbError> {
         self.0.readers.snapshot(|conn| {
             let folded = namespace.folded();
-            let (usage, _) = usage_of(conn, self.clock().now_ms(), &folded)?;
-            Ok(Usage { quota: quota_of(conn, &folded)?, ..usage })
+            let reserved = reservations::reserved(conn, self.clock().now_ms(), &folded)?;
+            Ok(Usage { used: used(conn, &folded)?, reserved, quota: quota_of(conn, &folded)? })
         })
     }
 }
@@ -49,33 +46,28 @@ pub(super) fn quota_of(conn: &Connection, folded: &str) -> Result<Option<u64>, D
     Ok(found.map(|max| if max == i64::MAX { u64::MAX } else { u64::try_from(max).unwrap_or(0) }))
 }
 
-/// Also what is reserved: by uploads that have not expired, for objects that are not linked yet, each once per repo.
-/// A batch that is asked for again takes no more room.
-pub(super) fn usage_of(
-    conn: &Connection,
-    now_ms: i64,
-    folded: &str,
-) -> Result<(Usage, HashSet<(RepoId, Sha256)>), DbError> {
-    let mut usage = Usage::default();
-    let mut reserved = HashSet::new();
+pub(super) fn used(conn: &Connection, folded: &str) -> Result<u64, DbError> {
+    let mut sum = 0u64;
     for kind in RepoKind::ALL {
         // '0' is the byte behind '/'.
         let sql = "SELECT coalesce(sum(lfs.bytes), 0) FROM repo r JOIN repo_lfs lfs ON lfs.repo_id = r.id
                    WHERE r.state = 0 AND r.kind = ?1 AND r.folded > ?2 || '/' AND r.folded < ?2 || '0'";
         let used: u64 = conn.prepare_cached(sql)?.query_row(params![kind, folded], |row| row.get(0))?;
-        usage.used = usage.used.saturating_add(used);
-        let sql = "SELECT u.id, u.repo_id FROM repo r JOIN upload u ON u.repo_id = r.id
-                   WHERE r.state = 0 AND r.kind = ?1 AND r.folded > ?2 || '/' AND r.folded < ?2 || '0'
-                   AND u.closed = 0 AND u.expires_ms > ?3";
-        let uploads: Vec<(UploadId, RepoId)> =
-            all(conn, sql, params![kind, folded, now_ms], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for (upload, repo) in uploads {
-            for (sha256, size) in pending(conn, upload)? {
-                if !links::is_live(conn, repo, &sha256)? && reserved.insert((repo, sha256)) {
-                    usage.reserved = usage.reserved.saturating_add(size);
-                }
-            }
-        }
+        sum = sum.saturating_add(used);
     }
-    Ok((usage, reserved))
+    Ok(sum)
+}
+
+/// What counts against an upload, of which `given` is as its row has it: `None` if nothing does.
+pub(super) fn limit(conn: &Connection, folded: &str, given: Quota) -> Result<Option<u64>, DbError> {
+    match given {
+        Quota::Exempt => Ok(None),
+        Quota::Default(default) => Ok(quota_of(conn, folded)?.or(default)),
+    }
+}
+
+/// The namespace of a live repo, folded.
+pub(super) fn namespace(conn: &Connection, repo: RepoId) -> Result<Option<String>, DbError> {
+    let sql = "SELECT lower(namespace) FROM repo WHERE id = ?1 AND state = 0";
+    Ok(conn.prepare_cached(sql)?.query_row([repo], |row| row.get(0)).optional()?)
 }

@@ -1,12 +1,12 @@
 //! Uploads under way: what may lie in storage although no backing names it.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
-use super::links;
-use super::quota::{quota_of, usage_of};
+use super::reservations::{Reservation, Reserving};
+use super::{column, links, quota, reservations};
 use crate::sqlite::checksum::{MULTIPART, Record, UPLOAD, UPLOAD_OBJECTS};
 use crate::sqlite::{Database, DbError, PublishError, all};
-use crate::{Begun, NewUpload, Publish, RepoId, Sha256, Upload, UploadId, UserId};
+use crate::{Begun, NewUpload, Publish, Quota, RepoId, Sha256, Upload, UploadId, UserId};
 
 /// Of an object in the column `objects`.
 const ENTRY_BYTES: usize = 40;
@@ -102,51 +102,70 @@ impl Database {
 }
 
 fn begin(conn: &Connection, now_ms: i64, new: &NewUpload) -> Result<Begun, PublishError> {
-    let sql = "SELECT lower(namespace) FROM repo WHERE id = ?1 AND state = 0";
-    let namespace: Option<String> =
-        conn.prepare_cached(sql)?.query_row([new.repo], |row| row.get(0)).optional()?;
-    let namespace = namespace.ok_or(PublishError::RepoGone)?;
-    let quota = quota_of(conn, &namespace)?.or(new.quota);
-    let begun = match quota {
-        None => Begun { admitted: vec![true; new.objects.len()], used: 0, quota },
-        Some(max) => admit(conn, now_ms, new, &namespace, max)?,
+    let namespace = quota::namespace(conn, new.repo)?.ok_or(PublishError::RepoGone)?;
+    let quota = quota::limit(conn, &namespace, new.quota)?;
+    let mut reserving = Reserving::new(conn, now_ms, new.repo);
+    let (admitted, used) = match quota {
+        None => (vec![true; new.objects.len()], 0),
+        Some(max) => {
+            let used = taken(conn, now_ms, &namespace)?;
+            (admit(&mut reserving, new, used, max)?, used)
+        }
     };
-    let admitted = new.objects.iter().zip(&begun.admitted).filter(|(_, admitted)| **admitted);
-    let mut objects: Vec<(Sha256, u64)> = admitted.map(|(object, _)| *object).collect();
+    let objects = new.objects.iter().zip(&admitted).filter(|(_, admitted)| **admitted);
+    let mut objects: Vec<(Sha256, u64)> = objects.map(|(object, _)| *object).collect();
     objects.sort_unstable();
     // Its key is one, so it is one object, whatever sizes were said.
     objects.dedup_by_key(|(sha256, _)| *sha256);
     if !objects.is_empty() {
         let pending = Pending::all(objects.len()).0;
-        UPLOAD.insert(conn, &[&new.id, &new.repo, &new.by, &new.expires_ms, &pending, &false])?;
+        let reserved = reserving.write(new, &objects)?;
+        let given = given_to_column(new.quota);
+        let values: [&dyn ToSql; 8] =
+            [&new.id, &new.repo, &new.by, &new.expires_ms, &pending, &false, &given, &reserved];
+        UPLOAD.insert(conn, &values)?;
         UPLOAD_OBJECTS.insert(conn, &[&new.id, &encode(&objects)])?;
     }
-    Ok(begun)
+    Ok(Begun { admitted, used, quota })
+}
+
+/// By links and by what is reserved.
+fn taken(conn: &Connection, now_ms: i64, namespace: &str) -> Result<u64, DbError> {
+    let reserved = reservations::reserved(conn, now_ms, namespace)?;
+    Ok(quota::used(conn, namespace)?.saturating_add(reserved))
 }
 
 /// In order, each object that still fits. What this repo links, or has reserved by a batch that was given up say, takes
-/// no more room.
-fn admit(
-    conn: &Connection,
-    now_ms: i64,
-    new: &NewUpload,
-    namespace: &str,
-    max: u64,
-) -> Result<Begun, DbError> {
-    let (usage, mut counted) = usage_of(conn, now_ms, namespace)?;
-    let used = usage.used.saturating_add(usage.reserved);
+/// no more room than it does already.
+fn admit(reserving: &mut Reserving<'_>, new: &NewUpload, used: u64, max: u64) -> Result<Vec<bool>, DbError> {
     let mut total = used;
     let mut admitted = Vec::with_capacity(new.objects.len());
     for (sha256, size) in &new.objects {
-        let is_counted = counted.contains(&(new.repo, *sha256)) || links::is_live(conn, new.repo, sha256)?;
-        let after = if is_counted { total } else { total.saturating_add(*size) };
-        admitted.push(after <= max);
-        if after <= max {
+        let after = total.saturating_add(reserving.more(sha256, *size)?);
+        let fits = after <= max;
+        if fits {
             total = after;
-            counted.insert((new.repo, *sha256));
+            reserving.take(sha256, *size);
         }
+        admitted.push(fits);
     }
-    Ok(Begun { admitted, used, quota: Some(max) })
+    Ok(admitted)
+}
+
+/// NULL for what counts against nothing.
+fn given_to_column(quota: Quota) -> Option<i64> {
+    match quota {
+        Quota::Exempt => None,
+        Quota::Default(default) => Some(default.map_or(i64::MAX, column)),
+    }
+}
+
+fn given_of_column(column: Option<i64>) -> Quota {
+    match column {
+        None => Quota::Exempt,
+        Some(i64::MAX) => Quota::Default(None),
+        Some(max) => Quota::Default(Some(u64::try_from(max).unwrap_or(0))),
+    }
 }
 
 fn encode(objects: &[(Sha256, u64)]) -> Vec<u8> {
@@ -193,13 +212,21 @@ fn decode(entry: &[u8; ENTRY_BYTES]) -> (Sha256, u64) {
     (Sha256(sha256), u64::from_be_bytes(size))
 }
 
-/// Those of its objects that got no backing: only they may lie under a key that no backing names, or named.
+/// Those of its objects whose key no backing names, or named. One that was announced again after a rebuild is named by the
+/// backing that another repo made of it.
 pub(super) fn pending(conn: &Connection, id: UploadId) -> Result<Vec<(Sha256, u64)>, DbError> {
     let sql = "SELECT pending FROM upload WHERE id = ?1";
     let bits: Option<Vec<u8>> = conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
     let pending = Pending(bits.unwrap_or_default());
     let objects = objects(conn, id)?.into_iter().enumerate();
-    Ok(objects.filter(|(position, _)| pending.is_set(*position)).map(|(_, object)| object).collect())
+    let mut named = conn.prepare_cached("SELECT 1 FROM backing WHERE sha256 = ?1 AND upload_id = ?2")?;
+    let mut unnamed = Vec::new();
+    for (_, object) in objects.filter(|(position, _)| pending.is_set(*position)) {
+        if !named.exists(params![object.0, id])? {
+            unnamed.push(object);
+        }
+    }
+    Ok(unnamed)
 }
 
 fn is_open(conn: &Connection, id: UploadId) -> Result<bool, DbError> {
@@ -229,14 +256,44 @@ impl Arriving {
         Ok(self.row.get("expires_ms")?)
     }
 
-    /// It got its backing; with the last one, the upload is over.
-    pub(super) fn arrived(mut self, conn: &Connection) -> Result<(), DbError> {
-        self.pending.clear(self.position);
-        if self.pending.is_empty() {
-            return forget(conn, self.id);
+    /// Whether there is room for it. What was reserved for it is its own; more than that was not asked for when it was
+    /// announced, or the link that it was to replace is gone, and counts as it does for a new object.
+    pub(super) fn check_room(
+        &self,
+        conn: &Connection,
+        now_ms: i64,
+        publish: &Publish,
+        held: Option<&Reservation>,
+    ) -> Result<(), PublishError> {
+        let linked = links::live_bytes(conn, publish.repo, &publish.sha256)?.unwrap_or(0);
+        let needed = publish.size.saturating_sub(linked);
+        let held = held.filter(|held| held.counts).map_or(0, |held| held.bytes);
+        if needed <= held {
+            return Ok(());
         }
+        let namespace = quota::namespace(conn, publish.repo)?.ok_or(PublishError::RepoGone)?;
+        let given = given_of_column(self.row.get("quota")?);
+        let Some(quota) = quota::limit(conn, &namespace, given)? else { return Ok(()) };
+        let used = taken(conn, now_ms, &namespace)?.saturating_sub(held);
+        match used.saturating_add(needed) <= quota {
+            true => Ok(()),
+            false => Err(PublishError::OverQuota { used, quota }),
+        }
+    }
+
+    /// It got its backing; with the last one, the upload is over. `held` is what was reserved for it.
+    pub(super) fn arrived(mut self, conn: &Connection, held: Option<Reservation>) -> Result<(), DbError> {
+        let mut reserved: i64 = self.row.get("reserved")?;
+        match held {
+            Some(held) if held.upload == self.id => reserved = reserved.saturating_sub(column(held.bytes)),
+            Some(held) => reservations::give_back(conn, held.upload, held.bytes)?,
+            None => {}
+        }
+        self.row.set("reserved", reserved)?;
+        self.pending.clear(self.position);
         self.row.set("pending", &self.pending.0)?;
-        Ok(self.row.write(conn)?)
+        self.row.write(conn)?;
+        if self.pending.is_empty() { forget(conn, self.id) } else { Ok(()) }
     }
 }
 
@@ -266,6 +323,11 @@ impl Pending {
 }
 
 fn forget(conn: &Connection, id: UploadId) -> Result<(), DbError> {
+    let sql = "SELECT repo_id FROM upload WHERE id = ?1 AND reserved <> 0";
+    let holds: Option<RepoId> = conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
+    if let Some(repo) = holds {
+        reservations::delete_all(conn, repo, id, &objects(conn, id)?)?;
+    }
     conn.prepare_cached("DELETE FROM upload_objects WHERE upload_id = ?1")?.execute([id])?;
     conn.prepare_cached("DELETE FROM multipart WHERE upload_id = ?1")?.execute([id])?;
     conn.prepare_cached("DELETE FROM upload WHERE id = ?1")?.execute([id])?;
