@@ -311,7 +311,8 @@ def test_uploads_at_once_are_bounded(fresh_hub):
     action = grant(at, third)
     busy = wait.until(lambda: (answer := lfs_api.put(action, third)).status == 429 and answer, "the third is told to come again")
     assert int(busy.headers["retry-after"]) >= 1 and message(busy)
-    Api(hub, hub.repo("alice/r"), hub.user("alice")).upload(third)
+    alice = hub.user("alice")
+    Api(hub, hub.repo("alice/r"), alice).upload(third)
     for raw, data in held:
         raw.send(data[100:])
         assert raw.answer().status == 200

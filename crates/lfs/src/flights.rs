@@ -39,7 +39,9 @@ impl Drop for Flight {
 /// For each key one at a time looks at its bytes, says what they are, and deletes them if they are not needed: what was
 /// found needless on an earlier look may be linked by now.
 #[derive(Clone, Default)]
-pub(crate) struct Turns(Arc<Mutex<HashMap<(UploadId, Sha256), Arc<tokio::sync::Mutex<()>>>>>);
+pub(crate) struct Turns(Arc<Mutex<TurnTable>>);
+
+type TurnTable = HashMap<(UploadId, Sha256), Arc<tokio::sync::Mutex<()>>>;
 
 /// It is over when this is dropped.
 pub(crate) struct Turn {

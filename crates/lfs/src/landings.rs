@@ -12,7 +12,9 @@ use crate::{Objects, ReceiveError};
 
 /// What is landing, so that a push can wait for it.
 #[derive(Clone, Default)]
-pub(crate) struct Landings(Arc<Mutex<HashMap<(RepoId, Sha256), Vec<watch::Receiver<()>>>>>);
+pub(crate) struct Landings(Arc<Mutex<Table>>);
+
+type Table = HashMap<(RepoId, Sha256), Vec<watch::Receiver<()>>>;
 
 /// One that is under way. It is over when this is dropped.
 struct Landing {
