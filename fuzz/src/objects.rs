@@ -76,6 +76,8 @@ fn empty() -> Snapshot {
         mirror: false,
         blob_bytes_max: None,
         lfs_incomplete: false,
+        gating: database::Gating::Off,
+        creator: None,
         created_ms: 0,
     };
     Snapshot::from_packs(repo, Vec::new(), Vec::new())

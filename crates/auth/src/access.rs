@@ -3,7 +3,9 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use database::{Database, DbError, Repo, RepoId, RepoState, TokenId, TokenRole, UserId, Visibility};
+use database::{
+    Database, DbError, Gating, OrgRole, Repo, RepoId, RepoState, Seen, TokenId, TokenRole, UserId, Visibility,
+};
 
 use crate::identity::{self, AuthError, Identity, Principal};
 
@@ -74,6 +76,9 @@ pub enum Denied {
     /// A user who sees it but may not do this (403).
     #[error("you are not allowed to do this")]
     Forbidden,
+    /// Sees it, but may not read it before its owner agrees: 401 for anonymous clients, 403 for users.
+    #[error("access to this repository is restricted and you are not in the authorized list")]
+    Gated { anonymous: bool },
 }
 
 /// The right that was there is there no more, or could not be asked for.
@@ -223,8 +228,35 @@ fn decide<A: Right>(settings: Settings, bearer: Bearer, repo: Repo) -> Result<Au
         Some(granted) if granted >= A::ACCESS => {
             Ok(Authorized { repo, bearer, granted, settings, right: PhantomData })
         }
+        Some(Access::Discover) => Err(Denied::Gated { anonymous }),
         Some(_) if anonymous => Err(Denied::Unauthenticated),
         Some(_) => Err(Denied::Forbidden),
+    }
+}
+
+/// Whether a new repository may be made in the namespace of this folded name, which exists.
+pub fn may_create(identity: &Identity, folded: &str) -> Result<(), Denied> {
+    let principal = identity.principal().ok_or(Denied::Unauthenticated)?;
+    let mine = principal.user.admin || principal.user.name.folded() == folded;
+    let member = principal.role_in(folded).is_some_and(|role| role >= OrgRole::Contributor);
+    match principal.role == TokenRole::Write && (mine || member) {
+        true => Ok(()),
+        false => Err(Denied::Forbidden),
+    }
+}
+
+/// Which repositories somebody may be shown in lists: those that [`authorize`] grants [`Discover`] of.
+pub fn seen(settings: Settings, identity: &Identity) -> Seen {
+    match identity.principal() {
+        None if !settings.anonymous_read => Seen::None,
+        None => Seen::Public { and_namespaces: Vec::new() },
+        Some(principal) if principal.user.admin => Seen::All,
+        Some(principal) => {
+            let orgs = principal.memberships.iter().map(|membership| membership.org.folded());
+            Seen::Public {
+                and_namespaces: std::iter::once(principal.user.name.folded()).chain(orgs).collect(),
+            }
+        }
     }
 }
 
@@ -234,17 +266,26 @@ fn granted(settings: Settings, bearer: &Bearer, repo: &Repo) -> Option<Access> {
         return None;
     }
     let public = repo.visibility == Visibility::Public;
+    let strangers = |most: Access| match repo.gating {
+        Gating::Off => most,
+        Gating::Auto | Gating::Manual => Access::Discover,
+    };
     match bearer {
         Bearer::System(_) => Some(Access::Admin),
-        Bearer::Anonymous => (public && settings.anonymous_read).then_some(Access::Read),
-        Bearer::User(Principal { user, role, .. }) => {
-            let owner = user.name.folded() == repo.path.namespace.folded();
-            let access = match () {
-                () if user.admin || owner => Access::Admin,
-                () if public => Access::Propose,
-                () => return None,
+        Bearer::Anonymous => (public && settings.anonymous_read).then(|| strangers(Access::Read)),
+        Bearer::User(principal) => {
+            let namespace = repo.path.namespace.folded();
+            let owner = principal.user.admin || principal.user.name.folded() == namespace;
+            let made = repo.creator == Some(principal.user.id);
+            let access = match principal.role_in(&namespace) {
+                _ if owner => Access::Admin,
+                Some(OrgRole::Write | OrgRole::Admin) => Access::Admin,
+                Some(OrgRole::Contributor) if made => Access::Admin,
+                Some(OrgRole::Read | OrgRole::Contributor) => Access::Propose,
+                None if public => strangers(Access::Propose),
+                None => return None,
             };
-            Some(match role {
+            Some(match principal.role {
                 TokenRole::Read => access.min(Access::Read),
                 TokenRole::Write => access,
             })
@@ -293,13 +334,16 @@ mod tests {
             mirror: false,
             blob_bytes_max: None,
             lfs_incomplete: false,
+            gating: database::Gating::Off,
+            creator: None,
             created_ms: 0,
         }
     }
 
     fn user(name: &str, admin: bool, role: TokenRole) -> Identity {
         let user = User { id: UserId(1), name: name.parse().unwrap(), admin, disabled: false, created_ms: 0 };
-        Identity::User(Principal { user, token: TokenId(1), role, token_sha256: [0; 32] })
+        let memberships = Vec::new().into();
+        Identity::User(Principal { user, token: TokenId(1), role, memberships, token_sha256: [0; 32] })
     }
 
     /// The outcome for each right in order.
@@ -345,6 +389,57 @@ mod tests {
             let got = outcomes(settings, &identity, &repo(visibility));
             let expected = rights.map(|right| if Some(right) <= up_to { Ok(()) } else { Err(beyond) });
             assert_eq!(got, expected, "{identity:?} {settings:?} {visibility:?}");
+        }
+    }
+
+    #[test]
+    fn members_may_what_their_role_says() {
+        use database::{Membership, OrgRole};
+        let member = |org: &str, role, token_role| {
+            let Identity::User(mut principal) = user("ada", false, token_role) else { unreachable!() };
+            principal.memberships = vec![Membership { org: org.parse().unwrap(), role }].into();
+            Identity::User(principal)
+        };
+        let most = |identity: &Identity, repo: &Repo| {
+            let outcomes = outcomes(Settings::default(), identity, repo);
+            outcomes.iter().filter(|outcome| outcome.is_ok()).count()
+        };
+        let private = repo(Visibility::Private);
+        let mine = Repo { creator: Some(UserId(1)), ..private.clone() };
+        for (role, others, own) in [
+            (OrgRole::Read, Access::Propose, Access::Propose),
+            (OrgRole::Contributor, Access::Propose, Access::Admin),
+            (OrgRole::Write, Access::Admin, Access::Admin),
+            (OrgRole::Admin, Access::Admin, Access::Admin),
+        ] {
+            let identity = member("ACME", role, TokenRole::Write);
+            assert_eq!(
+                (most(&identity, &private), most(&identity, &mine)),
+                (others as usize + 1, own as usize + 1)
+            );
+            let reader = member("acme", role, TokenRole::Read);
+            assert_eq!(most(&reader, &mine), Access::Read as usize + 1, "{role:?}");
+            assert_eq!(most(&member("other", role, TokenRole::Write), &private), 0);
+            let may = may_create(&identity, "acme");
+            assert_eq!(may.is_ok(), role >= OrgRole::Contributor, "{role:?}");
+            assert_eq!(may_create(&reader, "acme"), Err(Denied::Forbidden));
+        }
+        assert_eq!(may_create(&Identity::Anonymous, "acme"), Err(Denied::Unauthenticated));
+    }
+
+    #[test]
+    fn of_a_gated_repository_strangers_see_that_it_is_there() {
+        for gating in [Gating::Auto, Gating::Manual] {
+            let gated = Repo { gating, ..repo(Visibility::Public) };
+            let [discover, rest @ ..] = outcomes(Settings::default(), &Identity::Anonymous, &gated);
+            assert_eq!((discover, rest), (Ok(()), [Err(Denied::Gated { anonymous: true }); 4]));
+            let stranger = user("other", false, TokenRole::Write);
+            let [discover, rest @ ..] = outcomes(Settings::default(), &stranger, &gated);
+            assert_eq!((discover, rest), (Ok(()), [Err(Denied::Gated { anonymous: false }); 4]));
+            let owner = user("acme", false, TokenRole::Write);
+            assert_eq!(outcomes(Settings::default(), &owner, &gated), [Ok(()); 5]);
+            let hidden = Repo { gating, ..repo(Visibility::Private) };
+            assert_eq!(outcomes(Settings::default(), &stranger, &hidden), [Err(Denied::NotFound); 5]);
         }
     }
 

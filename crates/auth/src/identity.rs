@@ -1,6 +1,8 @@
 //! From a credential to the user behind it.
 
-use database::{Database, DbError, Token, TokenId, TokenRole, User};
+use std::sync::Arc;
+
+use database::{Database, DbError, Membership, OrgRole, Token, TokenId, TokenRole, User};
 
 use crate::Credential;
 
@@ -18,6 +20,8 @@ pub struct Principal {
     pub token: TokenId,
     /// What the token may do at most.
     pub role: TokenRole,
+    /// The organisations that the user belongs to.
+    pub memberships: Arc<[Membership]>,
     /// By which the token is found again, should it be revoked before the request ends.
     pub(crate) token_sha256: [u8; 32],
 }
@@ -36,7 +40,7 @@ pub enum AuthError {
     Db(#[from] DbError),
 }
 
-/// One hash and one row read, inline.
+/// One hash and two row reads, inline.
 pub fn identify(database: &Database, credential: &Credential) -> Result<Identity, AuthError> {
     match credential {
         Credential::Anonymous => Ok(Identity::Anonymous),
@@ -46,18 +50,27 @@ pub fn identify(database: &Database, credential: &Credential) -> Result<Identity
 
 pub(crate) fn by_token(database: &Database, sha256: &[u8; 32]) -> Result<Principal, AuthError> {
     let token = database.token_by_hash(sha256)?.ok_or(AuthError::Invalid)?;
-    principal(token, *sha256)
+    principal(database, token, *sha256)
 }
 
 /// `sha256` is the hash by which `token` is found.
-pub(crate) fn principal(token: Token, sha256: [u8; 32]) -> Result<Principal, AuthError> {
+pub(crate) fn principal(database: &Database, token: Token, sha256: [u8; 32]) -> Result<Principal, AuthError> {
     if token.revoked {
         return Err(AuthError::Revoked);
     }
     if token.user.disabled {
         return Err(AuthError::Disabled);
     }
-    Ok(Principal { user: token.user, token: token.id, role: token.role, token_sha256: sha256 })
+    let memberships = database.memberships(token.user.id)?.into();
+    Ok(Principal { user: token.user, token: token.id, role: token.role, memberships, token_sha256: sha256 })
+}
+
+impl Principal {
+    /// As a member of the organisation of this folded name.
+    pub fn role_in(&self, folded: &str) -> Option<OrgRole> {
+        let named = |membership: &&Membership| membership.org.folded() == folded;
+        self.memberships.iter().find(named).map(|membership| membership.role)
+    }
 }
 
 impl Identity {

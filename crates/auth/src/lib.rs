@@ -18,7 +18,7 @@ pub mod transfer;
 
 pub use access::{
     Access, Admin, Authorized, Denied, Discover, Propose, Read, ReauthorizeError, RefScope, Right, Settings,
-    Write, authorize,
+    Write, authorize, may_create, seen,
 };
 pub use credential::{Credential, MalformedHeader};
 pub use identity::{AuthError, Identity, Principal, identify};

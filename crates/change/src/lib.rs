@@ -9,6 +9,7 @@
 
 mod backup;
 mod collect;
+mod commit;
 mod exchange;
 mod fsck;
 mod large;
@@ -18,9 +19,11 @@ mod manifest;
 mod needs;
 mod policy;
 mod push;
+mod refs;
 mod repos;
 mod rows;
 mod store;
+mod turns;
 
 use std::sync::Arc;
 
@@ -31,12 +34,14 @@ use tokio::sync::Semaphore;
 
 pub use backup::{BackupError, BackupReport, RestoreError, RestoreReport, restore};
 pub use collect::{GcError, GcOptions, GcReport};
+pub use commit::{CommitError, Committed, NewCommit};
 pub use exchange::{ExportError, ExportReport, ImportError, ImportReport};
 pub use fsck::{FsckError, FsckReport};
 pub use limits::Limits;
 pub use maintain::{MaintainError, MaintainReport};
 pub use manifest::{RebuildError, RebuildReport, rebuild};
 pub use push::PushError;
+pub use refs::{RefError, Start};
 pub use repos::RepoError;
 
 /// Everything that changes repositories, over one set of rows and bytes. Cheap to clone.
@@ -58,6 +63,8 @@ struct Inner {
     /// One compaction or collection at a time; they compete for the same cores and the same pack lists.
     maintaining: tokio::sync::Mutex<()>,
     journal: manifest::Journal,
+    /// Of commits over HTTP.
+    turns: turns::Turns,
 }
 
 impl Changes {
@@ -84,6 +91,7 @@ impl Changes {
             sweeping,
             maintaining,
             journal,
+            turns: turns::Turns::default(),
         }))
     }
 

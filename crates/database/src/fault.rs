@@ -30,6 +30,8 @@ points! {
     PushStaged = "push.staged",
     /// The pack file and its directory are durable, no row names it.
     PushPackDurable = "push.pack-durable",
+    /// The pack of a commit over HTTP is durable (or goes into its row), no change names it.
+    CommitDurable = "commit.durable",
     /// Inside the transaction of a change, before COMMIT.
     ApplyBeforeCommit = "apply.before-commit",
     /// After COMMIT, before the client is told.

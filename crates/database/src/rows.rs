@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Namespace, Oid, RepoPath};
+use crate::{Namespace, Oid, RepoKind, RepoPath};
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
@@ -17,6 +17,7 @@ ids! {
     TokenId;
     /// Never reused, never a name: rename and transfer change a row, not an id.
     RepoId;
+    OrgId;
 }
 
 /// Names a pack for ever: 26 Crockford digits as text. The storage key of its blob is made from it.
@@ -106,6 +107,10 @@ pub struct Repo {
     pub blob_bytes_max: Option<u64>,
     /// Refs may point at LFS pointers whose objects are not here (a mirror that leaves them out).
     pub lfs_incomplete: bool,
+    /// Who wants to read it must ask first.
+    pub gating: Gating,
+    /// `None` if nobody in particular made it.
+    pub creator: Option<UserId>,
     pub created_ms: i64,
 }
 
@@ -174,4 +179,122 @@ pub enum BlobState {
     Live,
     Condemned,
     Deleted,
+}
+
+/// Several users behind one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Org {
+    pub id: OrgId,
+    pub name: Namespace,
+    pub created_ms: i64,
+}
+
+/// What a member may do in the organisation's repositories. Each includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OrgRole {
+    /// Read private ones.
+    Read,
+    /// Make new ones and write to those.
+    Contributor,
+    /// Write to all.
+    Write,
+    /// Everything, also who the members are.
+    Admin,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub user: UserId,
+    pub name: Namespace,
+    pub role: OrgRole,
+}
+
+/// One of a user's organisations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    pub org: Namespace,
+    pub role: OrgRole,
+}
+
+/// Whether and how strangers are let into a repository that they can find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gating {
+    Off,
+    /// Who asks is let in.
+    Auto,
+    /// The owner decides.
+    Manual,
+}
+
+/// What is to be changed; the rest stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RepoSettings {
+    pub gating: Option<Gating>,
+    pub discussions_disabled: Option<bool>,
+}
+
+/// What follows from the files of `commit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// `None`: the default branch is unborn.
+    pub commit: Option<Oid>,
+    pub modified_ms: i64,
+    pub tags: Vec<String>,
+    /// Known to the crate that made it.
+    pub document: String,
+}
+
+/// Which repositories to list.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    pub kind: RepoKind,
+    pub seen: Seen,
+    /// Folded.
+    pub namespace: Option<String>,
+    /// In the name or the namespace.
+    pub search: Option<String>,
+    /// All of them.
+    pub tags: Vec<String>,
+    pub gated: Option<bool>,
+    pub order: Order,
+    /// Behind this one in that order.
+    pub after: Option<Place>,
+    pub limit: u32,
+}
+
+/// Where a repository stands in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// When it was created or modified, as the order says.
+    pub ms: i64,
+    pub repo: RepoId,
+}
+
+/// Whose eyes a list is for.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    All,
+    /// Namespaces are folded.
+    Public {
+        and_namespaces: Vec<String>,
+    },
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Newest first.
+    Created,
+    /// Last changed first.
+    Modified,
+}
+
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub repo: Repo,
+    /// Of the default branch.
+    pub tip: Option<Oid>,
+    /// May be those of another commit than `tip`.
+    pub facts: Option<Facts>,
+    pub place: Place,
 }

@@ -40,6 +40,12 @@ impl Objects {
     }
 }
 
+impl Objects {
+    pub(crate) fn object(&self, sha256: Sha256, size: u64, key: Option<String>) -> Object {
+        Object { objects: self.clone(), sha256, size, key }
+    }
+}
+
 impl Object {
     /// The bytes of `range`, which lies within the object. `None` if there are none.
     pub async fn reader(&self, range: Range<u64>) -> Result<Option<Reader>, StoreError> {

@@ -19,6 +19,7 @@ mod counters;
 mod download;
 mod errors;
 mod flights;
+mod inline;
 mod landings;
 mod modes;
 mod offer;
@@ -27,6 +28,7 @@ mod publish;
 mod read_back;
 mod receive;
 mod require;
+mod resolve;
 mod shares;
 mod sweep;
 mod take_in;
@@ -45,10 +47,12 @@ pub use config::Config;
 pub use counters::Counters;
 pub use download::Object;
 pub use errors::{BatchError, OpenError, ReceiveError};
+pub use inline::sha256;
 pub use modes::{Engine, Mode, mode};
 pub use parts::ReceivingPart;
 pub use receive::Receiving;
 pub use require::{Unmet, Why};
+pub use resolve::Resolved;
 pub use sweep::{SweepError, SweepReport};
 
 /// Large objects over one set of rows and bytes. Cheap to clone.

@@ -319,6 +319,12 @@ fn chunk_min(wanted: &[(Sha256, u64)], modes: &[Mode]) -> u64 {
     (bytes / PARTS_ABOUT).min(SINGLE_PUT_MAX)
 }
 
+/// Both numbers, so that it can be told what would.
+pub(crate) fn does_not_fit(namespace: &database::Namespace, used: u64, quota: Option<u64>) -> String {
+    let (used, quota) = (Bytes(used), Bytes(quota.unwrap_or(u64::MAX)));
+    format!("{namespace} has used {used} of {quota}; this object does not fit")
+}
+
 /// For the message of what does not fit.
 struct Used<'a> {
     repo: &'a Repo,
@@ -328,9 +334,7 @@ struct Used<'a> {
 
 impl Used<'_> {
     fn refusal(&self) -> Outcome {
-        let (namespace, used) = (&self.repo.path.namespace, Bytes(self.used));
-        let quota = Bytes(self.quota.unwrap_or(u64::MAX));
-        let message = format!("{namespace} has used {used} of {quota}; this object does not fit");
+        let message = does_not_fit(&self.repo.path.namespace, self.used, self.quota);
         failed(ErrorCode::InsufficientStorage, message)
     }
 }

@@ -168,6 +168,35 @@ pub fn parse_commit(data: &[u8]) -> Result<Commit, ObjectError> {
     Ok(Commit { tree, parents, committer_seconds: committer.map_or(0, ident_seconds) })
 }
 
+/// What people are shown of a commit. What is missing is empty, what is not UTF-8 is replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitDetails {
+    pub author_name: String,
+    pub author_email: String,
+    /// 0 if the line does not hold a number.
+    pub author_seconds: i64,
+    pub message: String,
+}
+
+pub fn parse_commit_details(data: &[u8]) -> CommitDetails {
+    let end = data.windows(2).position(|pair| pair == b"\n\n");
+    let (headers, message) = match end {
+        Some(end) => (&data[..end], &data[end + 2..]),
+        None => (data, &[][..]),
+    };
+    let author = lines(headers).find_map(|line| line.strip_prefix(b"author ")).unwrap_or_default();
+    let (name, rest) = author.split_at(author.iter().position(|&byte| byte == b'<').unwrap_or(author.len()));
+    let email = rest.strip_prefix(b"<").unwrap_or_default();
+    let email = &email[..email.iter().position(|&byte| byte == b'>').unwrap_or(email.len())];
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.trim_ascii()).into_owned();
+    CommitDetails {
+        author_name: text(name),
+        author_email: text(email),
+        author_seconds: ident_seconds(author),
+        message: String::from_utf8_lossy(message).into_owned(),
+    }
+}
+
 /// The entries of a tree in stored order; stops after the first error.
 pub fn tree_entries(data: &[u8]) -> TreeEntries<'_> {
     TreeEntries { rest: data }
@@ -177,6 +206,13 @@ pub fn tree_entries(data: &[u8]) -> TreeEntries<'_> {
 #[derive(Clone, Debug)]
 pub struct TreeEntries<'a> {
     rest: &'a [u8],
+}
+
+impl TreeEntries<'_> {
+    /// Bytes of the tree that were not looked at.
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
 }
 
 impl<'a> Iterator for TreeEntries<'a> {

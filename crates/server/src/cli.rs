@@ -43,6 +43,9 @@ pub enum Command {
     /// Access tokens
     #[command(subcommand)]
     Token(Token),
+    /// Organisations: several users behind one namespace
+    #[command(subcommand)]
+    Org(Org),
     /// Repositories
     #[command(subcommand)]
     Repo(Repo),
@@ -139,6 +142,43 @@ pub enum Token {
         #[arg(long)]
         stdin: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Org {
+    /// Create an organisation, whose name is also the namespace of its repositories
+    Create {
+        name: Namespace,
+        /// Its first administrator
+        #[arg(long)]
+        owner: String,
+    },
+    /// Print name and time of creation of every organisation
+    List,
+    /// Print name and role of every member
+    Members { name: String },
+    /// Make a user a member, or change what a member may do
+    Add {
+        name: String,
+        user: String,
+        #[arg(long, value_enum)]
+        role: OrgRole,
+    },
+    /// Take a member out
+    Remove { name: String, user: String },
+}
+
+/// What a member may do in the organisation's repositories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OrgRole {
+    /// Read private ones
+    Read,
+    /// Create new ones, and write to those
+    Contributor,
+    /// Write to all of them, create and delete them
+    Write,
+    /// The same, and decide who the members are
+    Admin,
 }
 
 #[derive(Debug, Subcommand)]
@@ -309,6 +349,11 @@ mod tests {
             "token list ann",
             "token revoke 3",
             "token revoke --stdin",
+            "org create acme --owner ann",
+            "org list",
+            "org members acme",
+            "org add acme bob --role contributor",
+            "org remove acme bob",
             "repo create ann/x --public",
             "repo create datasets/ann/x --private --mirror --blob-max 100MiB",
             "repo list",
@@ -352,6 +397,8 @@ mod tests {
             "token create ann",
             "token revoke",
             "token revoke 3 --stdin",
+            "org create acme",
+            "org add acme bob --role owner",
             "repo create x",
             "repo create ann/x --public --private",
             "repo create ann/x --blob-max many",

@@ -45,7 +45,19 @@ impl Visitor {
     }
 
     pub(crate) fn may<A: Right>(&self, server: &Server) -> Result<Authorized<A>, Error> {
-        Ok(auth::authorize::<A>(server.node.auth, &self.identity, self.repo.clone())?)
+        auth::authorize::<A>(server.node.auth, &self.identity, self.repo.clone()).map_err(|denied| {
+            match denied {
+                Denied::Gated { anonymous } => {
+                    let path = &self.repo.path;
+                    Error::Gated {
+                        kind: hub::repos::kind_name(path.kind),
+                        repo: hub::repos::id(path),
+                        anonymous,
+                    }
+                }
+                other => other.into(),
+            }
+        })
     }
 
     /// For pushes and what they need. Who may propose but not write has nothing to push to before pull requests exist,
@@ -60,7 +72,7 @@ impl Visitor {
 }
 
 /// A credential that does not count is an error, also where none is needed.
-fn identify(server: &Server, headers: &HeaderMap) -> Result<Identity, Error> {
+pub(crate) fn identify(server: &Server, headers: &HeaderMap) -> Result<Identity, Error> {
     let value = headers.get(header::AUTHORIZATION).map(|value| value.to_str());
     let value = value.transpose().map_err(|_| Error::Credential("it is not ASCII".to_owned()))?;
     let credential = Credential::from_header(value)?;

@@ -6,9 +6,10 @@
 
 use auth::{AuthError, Denied, MalformedHeader};
 use bytes::Bytes;
-use database::DbError;
+use database::{DbError, Oid};
 use git_protocol::{Service, pktline};
 use http::{HeaderValue, Response, StatusCode, header};
+use hub::HubError;
 use lfs::wire::{Failure, MEDIA_TYPE};
 use repository::snapshot::SnapshotError;
 
@@ -58,6 +59,31 @@ pub enum Error {
     RepoNotFound,
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The same, in words made for the occasion.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// The following are told to clients of the Hub's API.
+    #[error("{0}")]
+    Malformed(String),
+    #[error("Invalid rev id: {0}")]
+    RevisionNotFound(String),
+    #[error("{message}")]
+    EntryNotFound { message: String, commit: Oid },
+    #[error(
+        "Access to {kind} {repo} is restricted and you are not in the authorized list. Ask its owner for access."
+    )]
+    Gated { kind: &'static str, repo: String, anonymous: bool },
+    #[error("{0}")]
+    Stale(String),
+    /// A repository that is to be made is there already, under this address.
+    #[error("{message}")]
+    Exists { message: String, url: String },
+    #[error("{0}")]
+    NotImplemented(String),
+    #[error("{0}")]
+    QuotaExceeded(String),
+    #[error("{0}; try again in a moment")]
+    TryAgain(String),
     /// Passes soon. 429 and not 503, since git (from 2.54) waits and tries again for that alone.
     #[error("the server is busy: {0}; try again in a moment")]
     Busy(&'static str),
@@ -110,6 +136,16 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Error::NotFound | Error::RepoNotFound => StatusCode::NOT_FOUND,
+            Error::RevisionNotFound(_) | Error::EntryNotFound { .. } => StatusCode::NOT_FOUND,
+            Error::Malformed(_) => StatusCode::BAD_REQUEST,
+            Error::NotAllowed(_) => StatusCode::FORBIDDEN,
+            Error::Gated { anonymous: true, .. } => StatusCode::UNAUTHORIZED,
+            Error::Gated { anonymous: false, .. } => StatusCode::FORBIDDEN,
+            Error::Stale(_) => StatusCode::PRECONDITION_FAILED,
+            Error::Exists { .. } => StatusCode::CONFLICT,
+            Error::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
+            Error::QuotaExceeded(_) => StatusCode::INSUFFICIENT_STORAGE,
+            Error::TryAgain(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Error::UriTooLong => StatusCode::URI_TOO_LONG,
             Error::BadRequest(_) | Error::CutShort => StatusCode::BAD_REQUEST,
@@ -148,7 +184,7 @@ impl Error {
         let (content_type, body) = match dialect {
             Dialect::Lfs => (MEDIA_TYPE, self.lfs_body(&message, request_id)),
             Dialect::Git | Dialect::Plain => ("text/plain; charset=utf-8", format!("{message}\n")),
-            Dialect::Hub => ("application/json", serde_json::json!({ "error": message }).to_string()),
+            Dialect::Hub => ("application/json", self.hub_body(&message)),
         };
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status();
@@ -169,7 +205,12 @@ impl Error {
             Error::NoSuchRange { size } => {
                 headers.insert(header::CONTENT_RANGE, content_range_of_none(size));
             }
-            Error::Busy(_) | Error::Draining | Error::StoreDown(_) => {
+            // By which clients remember that the file is not in this commit.
+            Error::EntryNotFound { commit, .. } => {
+                let commit = HeaderValue::try_from(commit.to_string()).expect("because it is hexadecimal");
+                headers.insert(crate::hub::REPO_COMMIT, commit);
+            }
+            Error::Busy(_) | Error::Draining | Error::StoreDown(_) | Error::TryAgain(_) => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
             Error::Method(allow) => {
@@ -178,6 +219,15 @@ impl Error {
             _ => {}
         }
         response
+    }
+
+    /// Clients go on with the address of what they wanted to make.
+    fn hub_body(&self, message: &str) -> String {
+        let document = match self {
+            Error::Exists { url, .. } => serde_json::json!({ "error": message, "url": url }),
+            _ => serde_json::json!({ "error": message }),
+        };
+        document.to_string()
     }
 
     /// git-lfs prints the message.
@@ -196,6 +246,15 @@ impl Error {
         match self {
             Error::NotFound => "NotFound",
             Error::Unauthenticated | Error::RepoNotFound => "RepoNotFound",
+            Error::RevisionNotFound(_) => "RevisionNotFound",
+            Error::EntryNotFound { .. } => "EntryNotFound",
+            Error::Gated { .. } => "GatedRepo",
+            Error::NotAllowed(_) => "Forbidden",
+            Error::Stale(_) => "PreconditionFailed",
+            Error::Exists { .. } | Error::Conflict(_) => "Conflict",
+            Error::NotImplemented(_) => "NotImplemented",
+            Error::QuotaExceeded(_) => "QuotaExceeded",
+            Error::TryAgain(_) => "Busy",
             Error::Credential(_) => "InvalidCredentials",
             Error::Forbidden(_) | Error::SmartOnly => "Forbidden",
             Error::Busy(_) | Error::Draining | Error::StoreDown(_) => "Busy",
@@ -253,6 +312,36 @@ impl From<Denied> for Error {
             Denied::Unauthenticated => Error::Unauthenticated,
             Denied::NotFound => Error::RepoNotFound,
             Denied::Forbidden => Error::Forbidden(PUSH_FORBIDDEN),
+            // Who knows the name says it: see `door`.
+            Denied::Gated { anonymous } => {
+                Error::Gated { kind: "repository", repo: String::new(), anonymous }
+            }
+        }
+    }
+}
+
+impl From<HubError> for Error {
+    fn from(error: HubError) -> Error {
+        let text = error.to_string();
+        match error {
+            HubError::Denied(denied) => denied.into(),
+            HubError::RepoNotFound => Error::RepoNotFound,
+            HubError::RevisionNotFound(revision) => Error::RevisionNotFound(revision),
+            HubError::EntryNotFound { message, commit } => Error::EntryNotFound { message, commit },
+            HubError::Invalid(_) => Error::Malformed(text),
+            HubError::Unprocessable(_) => Error::Unprocessable(text),
+            HubError::Forbidden(_) => Error::NotAllowed(text),
+            HubError::NotFound(_) => Error::Missing(text),
+            HubError::Conflict(_) => Error::Conflict(text),
+            HubError::Exists { path, .. } => Error::Exists { message: text, url: format!("/{path}") },
+            HubError::Stale(_) => Error::Stale(text),
+            HubError::TooLarge(_) => Error::TooMany(text),
+            HubError::QuotaExceeded(_) => Error::QuotaExceeded(text),
+            HubError::Busy(_) => Error::TryAgain(text),
+            HubError::NotImplemented(_) => Error::NotImplemented(text),
+            HubError::Full => Error::DiskFull("the disk is full".to_owned()),
+            HubError::Store(error) => crate::lfs::unreadable(error),
+            HubError::Internal(source) => Error::Internal(source),
         }
     }
 }

@@ -23,6 +23,8 @@ mod git;
 mod health;
 mod home;
 pub mod http;
+mod hub;
+pub mod hub_route;
 pub mod jobs;
 mod lfs;
 pub mod logging;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use auth::transfer::{KeysError, TransferKeys};
 use change::Changes;
 use database::{Clock, Database};
+use hub::Hub;
 use lfs::Objects;
 use repository::Repositories;
 use storage::Disk;
@@ -25,6 +26,7 @@ pub struct Node {
     /// Large objects.
     pub objects: Objects,
     pub changes: Changes,
+    pub hub: Hub,
     pub auth: auth::Settings,
     /// By the shared clock.
     pub started_ms: i64,
@@ -85,6 +87,13 @@ impl Node {
             objects.clone(),
             config.change_limits(),
         );
+        let hub = Hub::new(
+            database.clone(),
+            Arc::clone(&repositories),
+            changes.clone(),
+            objects.clone(),
+            config.hub_settings(),
+        );
         let free_on = |disk: &Disk| FreeSpace::new(disk.clone(), config.storage.min_free, clock.clone());
         let free = free_on(&disk);
         let objects_free = match (&config.storage.url, store.local()) {
@@ -98,6 +107,7 @@ impl Node {
             repositories,
             objects,
             changes,
+            hub,
             auth,
             started_ms: clock.now_ms(),
             maintenance: Notify::new(),

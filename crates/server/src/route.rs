@@ -10,6 +10,8 @@ use git_protocol::Service;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::hub_route::HubRoute;
+
 /// Where a request came in, which decides the routes it can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -57,6 +59,12 @@ pub enum Route {
     LfsComplete { sha256: Sha256 },
     /// `POST /api/lfs/objects/{oid}/verify`: what was uploaded past this server is there.
     LfsVerify { sha256: Sha256 },
+    /// The Hub's API.
+    Hub(HubRoute),
+    /// `OPTIONS`: a browser asks for a page of another origin.
+    Preflight,
+    /// Below `datasets-server.HOST`, where `datasets` looks for a service that is not here.
+    DatasetsServer,
     /// What a client of git's "dumb" protocol asks for, and services we do not have. The same for every repository, so
     /// that it tells nothing about one.
     Unsupported,
@@ -110,6 +118,10 @@ pub enum BodyLimit {
     Lfs,
     /// The bytes of an object, as many as its token says.
     Object,
+    /// A JSON document of the Hub's API.
+    Hub,
+    /// A commit with its files.
+    Commit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +159,11 @@ impl Route {
     ) -> Result<Route, NoRoute> {
         if raw_path.len() > PATH_BYTES_MAX {
             return Err(NoRoute::TooLong);
+        }
+        if origin != Origin::Operator
+            && let Some(route) = hub(method, raw_path)
+        {
+            return if method == Method::OPTIONS { Ok(Route::Preflight) } else { route.map(Route::Hub) };
         }
         let Some(segments) = split(raw_path) else { return Err(NoRoute::NotFound(Dialect::Hub)) };
         let segments: Vec<&str> = segments.iter().map(AsRef::as_ref).collect();
@@ -203,6 +220,18 @@ impl Route {
             Route::LfsPart { .. } => ("lfs.part", Dialect::Lfs, BodyLimit::Object, CacheClass::Never),
             Route::LfsComplete { .. } => ("lfs.complete", Dialect::Lfs, BodyLimit::Lfs, CacheClass::Never),
             Route::LfsVerify { .. } => ("lfs.verify", Dialect::Lfs, BodyLimit::Lfs, CacheClass::Never),
+            Route::Hub(route) => {
+                let body = match route {
+                    route if route.takes_files() => BodyLimit::Commit,
+                    route if route.takes_a_body() => BodyLimit::Hub,
+                    _ => BodyLimit::None,
+                };
+                (route.name(), Dialect::Hub, body, CacheClass::Revalidate)
+            }
+            Route::Preflight => ("preflight", Dialect::Hub, BodyLimit::None, CacheClass::Revalidate),
+            Route::DatasetsServer => {
+                ("hub.datasets-server", Dialect::Hub, BodyLimit::None, CacheClass::Never)
+            }
             Route::Unsupported => ("git.unsupported", Dialect::Git, BodyLimit::None, CacheClass::GitNever),
         };
         Policy { name, dialect, body, cache }
@@ -221,7 +250,12 @@ impl NoRoute {
 }
 
 impl Target {
-    fn new(kind: RepoKind, namespace: &str, name: &str) -> Target {
+    /// A repository that no name leads to.
+    pub(crate) fn nowhere() -> Target {
+        Target { path: None, dot_git: false }
+    }
+
+    pub(crate) fn new(kind: RepoKind, namespace: &str, name: &str) -> Target {
         let (name, dot_git) = match name.strip_suffix(".git") {
             Some(name) => (name, true),
             None => (name, false),
@@ -263,6 +297,28 @@ fn decode(segment: &str) -> Option<Cow<'_, str>> {
     let decoded = percent_decode_str(segment).decode_utf8().ok()?;
     let hostile = decoded == "." || decoded == ".." || decoded.contains(|c: char| c == '/' || c.is_control());
     (!hostile).then_some(decoded)
+}
+
+/// `None` if the address is none of the Hub's API.
+fn hub(method: &Method, raw_path: &str) -> Option<Result<HubRoute, NoRoute>> {
+    let segments: Vec<&str> = raw_path.strip_prefix('/')?.split('/').collect();
+    match segments.as_slice() {
+        ["api", "lfs", ..] => None,
+        ["api", rest @ ..] => Some(HubRoute::api(method, rest)),
+        [kind @ ("datasets" | "spaces"), namespace, name, verb @ ("resolve" | "raw"), rest @ ..] => {
+            let kind = if *kind == "datasets" { RepoKind::Dataset } else { RepoKind::Space };
+            Some(HubRoute::file(method, Target::new(kind, namespace, name), verb, rest))
+        }
+        [first, ..] if is_reserved(first) => None,
+        [namespace, name, verb @ ("resolve" | "raw"), rest @ ..] => {
+            Some(HubRoute::file(method, Target::new(RepoKind::Model, namespace, name), verb, rest))
+        }
+        // A name without namespace, which nothing here has.
+        [_, "resolve", _, _, ..] => {
+            Some(HubRoute::file(method, Target::nowhere(), "resolve", &segments[2..]))
+        }
+        _ => None,
+    }
 }
 
 fn operator(segments: &[&str]) -> Option<Route> {
@@ -441,7 +497,9 @@ mod tests {
             ("GET", "/a", None, not_found.clone()),
             ("GET", "/a/b", None, not_found.clone()),
             ("GET", "/a/b/c/info/refs", Some("service=git-upload-pack"), not_found.clone()),
-            ("GET", "/api/models", None, not_found.clone()),
+            ("GET", "/api/models", None, Ok(Route::Hub(HubRoute::List { kind: RepoKind::Model }))),
+            ("OPTIONS", "/api/models", None, Ok(Route::Preflight)),
+            ("GET", "/api/nothing", None, not_found.clone()),
             ("GET", "/API/b/info/refs", Some("service=git-upload-pack"), not_found.clone()),
             ("GET", "/models/a/b/info/refs", Some("service=git-upload-pack"), not_found.clone()),
             ("GET", "/datasets/a", None, not_found.clone()),

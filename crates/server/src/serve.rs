@@ -52,6 +52,8 @@ pub(crate) struct Server {
 const COMMANDS_BYTES: u64 = 64 << 20;
 /// The head of a request. Tokens and host names are short.
 const HEAD_BYTES: usize = 64 << 10;
+/// A document of the Hub's API: a thousand files to be looked at, each with a sample, are the largest.
+const HUB_BYTES: u64 = 16 << 20;
 const MEMORY_PER_BODY: usize = 1 << 20;
 const MEMORY_OF_BODIES: u64 = 64 << 20;
 /// Nearly all requests of a fetch are smaller.
@@ -159,6 +161,8 @@ impl Server {
             BodyLimit::Fetch => limits.request_inflated.bytes(),
             BodyLimit::Lfs => self.wire.body_bytes as u64,
             BodyLimit::Object => u64::MAX,
+            BodyLimit::Hub => HUB_BYTES,
+            BodyLimit::Commit => limits.commit_bytes.bytes(),
             BodyLimit::Push => limits.pack_bytes.bytes().saturating_add(COMMANDS_BYTES),
         }
     }

@@ -7,7 +7,7 @@ use crate::access::{self, Denied};
 use crate::{AuthError, Authorized, Identity, Right, Settings, identity};
 
 /// Decides anew, from the rows as they are: the access token may have been revoked, the user disabled, the repository
-/// deleted or hidden since. Two row reads, inline. A right beyond what the operation takes is refused, so that a link
+/// deleted or hidden since. Three row reads, inline. A right beyond what the operation takes is refused, so that a link
 /// to read with can never be used to write; and so is a holder who would not be given the link now.
 pub fn redeem<A: Right>(
     settings: Settings,
@@ -32,7 +32,7 @@ pub fn redeem<A: Right>(
 
 fn principal(database: &Database, token: TokenId, grant: &Grant) -> Result<identity::Principal, RedeemError> {
     let (row, sha256) = database.token_by_id(token)?.ok_or(AuthError::Invalid)?;
-    let principal = identity::principal(row, sha256)?;
+    let principal = identity::principal(database, row, sha256)?;
     if grant.user.is_some_and(|user| user != principal.user.id) {
         return Err(AuthError::Invalid.into());
     }

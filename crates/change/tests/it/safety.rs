@@ -1,6 +1,8 @@
 use std::path::Path;
 
-use database::{Clock, NewUpload, Oid, PackId, Quota, TokenRole, UploadId, UserId};
+use database::{
+    Clock, Facts, Gating, NewUpload, Oid, PackId, Quota, RepoSettings, TokenRole, UploadId, UserId,
+};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -131,6 +133,17 @@ async fn rows_of_large_objects(hub: &Hub, user: UserId) {
     let main = Some(MAIN.to_owned());
     db.create_lock(repo.id, "weights.bin".to_owned(), main, user, 1).await.unwrap();
     db.set_quota("ada".parse().unwrap(), Some(1 << 40)).await.unwrap();
+    rows_of_the_hub(hub, repo.id, user).await;
+}
+
+/// An organisation with a member, settings and facts of a repository.
+async fn rows_of_the_hub(hub: &Hub, repo: database::RepoId, user: UserId) {
+    let db = hub.changes.database();
+    db.create_org("acme".parse().unwrap(), user).await.unwrap();
+    let settings = RepoSettings { gating: Some(Gating::Auto), discussions_disabled: Some(true) };
+    assert!(db.set_repo_settings(repo, settings).await.unwrap());
+    let facts = Facts { commit: None, modified_ms: 1, tags: vec!["a".to_owned()], document: "{}".to_owned() };
+    db.set_facts(repo, facts).await.unwrap();
 }
 
 /// One column of one row.

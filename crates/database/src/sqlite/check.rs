@@ -68,6 +68,10 @@ const RULES: &[&str] = &[
      AS actual FROM total) WHERE value <> actual",
     "SELECT 'deleted repo ' || repo_id || ' has locks' FROM lfs_lock l JOIN repo r ON r.id = l.repo_id
      WHERE r.state = 1 GROUP BY repo_id",
+    "SELECT 'organisation ' || o.name || ' has the name of a user, or is not folded' FROM org o
+     LEFT JOIN account u ON u.folded = o.folded WHERE u.id IS NOT NULL OR o.folded <> lower(o.name)",
+    "SELECT 'organisation ' || o.name || ' has no administrator' FROM org o WHERE NOT EXISTS (
+     SELECT 1 FROM org_member WHERE org_id = o.id AND role = 3)",
     "SELECT 'quota ' || folded || ' is not folded, or less than nothing' FROM quota
      WHERE folded <> lower(folded) OR bytes_max < 0",
     "SELECT 'upload ' || hex(u.id) || ' does not say what it is for' FROM upload u
@@ -101,6 +105,7 @@ impl Database {
                          CASE name WHEN 'account' THEN coalesce((SELECT max(id) FROM account), 0) ELSE 0 END,
                          CASE name WHEN 'token' THEN coalesce((SELECT max(id) FROM token), 0) ELSE 0 END,
                          CASE name WHEN 'repo' THEN coalesce((SELECT max(id) FROM repo), 0) ELSE 0 END,
+                         CASE name WHEN 'org' THEN coalesce((SELECT max(id) FROM org), 0) ELSE 0 END,
                          CASE name WHEN 'backing' THEN coalesce((SELECT max(id) FROM backing), 0) ELSE 0 END)",
                     [],
                     |row| row.get::<_, String>(0),

@@ -119,7 +119,18 @@ pub(super) static QUOTA: Table = Table::new("quota", &["folded"], &["folded", "b
 
 pub(super) static TOTAL: Table = Table::new("total", &["name"], &["name", "value"]);
 
-pub(super) static TABLES: [&Table; 19] = [
+pub(super) static ORG: Table = Table::new("org", &["id"], &["id", "name", "folded", "created_ms"]);
+
+pub(super) static ORG_MEMBER: Table =
+    Table::new("org_member", &["org_id", "account_id"], &["org_id", "account_id", "role"]);
+
+pub(super) static REPO_HUB: Table =
+    Table::new("repo_hub", &["repo_id"], &["repo_id", "creator", "gating", "discussions_disabled"]);
+
+pub(super) static REPO_FACTS: Table =
+    Table::new("repo_facts", &["repo_id"], &["repo_id", "commit_oid", "modified_ms", "tags", "facts"]);
+
+pub(super) static TABLES: [&Table; 23] = [
     &SEQUENCE,
     &ACCOUNT,
     &TOKEN,
@@ -139,6 +150,10 @@ pub(super) static TABLES: [&Table; 19] = [
     &LFS_LOCK,
     &QUOTA,
     &TOTAL,
+    &ORG,
+    &ORG_MEMBER,
+    &REPO_HUB,
+    &REPO_FACTS,
 ];
 
 /// A table whose rows carry a checksum.
@@ -440,7 +455,7 @@ mod tests {
         let (_directory, conn) = rows();
         assert_eq!(SEQUENCE.check(&conn).unwrap(), Vec::<String>::new());
         let sequences: i64 = conn.query_row("SELECT count(*) FROM sequence", [], |row| row.get(0)).unwrap();
-        assert_eq!(sequences, 4);
+        assert_eq!(sequences, 5);
     }
 
     #[test]

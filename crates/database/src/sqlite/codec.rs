@@ -3,8 +3,8 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use crate::{
-    BackingId, BlobState, LinkState, LockId, Oid, PackId, PackKind, Proof, RepoId, RepoKind, RepoState,
-    Sha256, TokenId, TokenRole, UploadId, UserId, Visibility,
+    BackingId, BlobState, Gating, LinkState, LockId, Oid, OrgId, OrgRole, PackId, PackKind, Proof, RepoId,
+    RepoKind, RepoState, Sha256, TokenId, TokenRole, UploadId, UserId, Visibility,
 };
 
 macro_rules! ids {
@@ -23,7 +23,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(UserId, TokenId, RepoId, BackingId);
+ids!(UserId, TokenId, RepoId, BackingId, OrgId);
 
 macro_rules! codes {
     ($($name:ident { $($variant:ident = $code:literal),* })*) => {$(
@@ -52,6 +52,8 @@ codes! {
     PackKind { Api = 0, Receive = 1, Compact = 2, Gc = 3 }
     BlobState { Staged = 0, Live = 1, Condemned = 2, Deleted = 3 }
     Proof { Claimed = 0, Possessed = 1, Verified = 2 }
+    OrgRole { Read = 0, Contributor = 1, Write = 2, Admin = 3 }
+    Gating { Off = 0, Auto = 1, Manual = 2 }
     LinkState { Live = 0, Removed = 1, Corrupt = 2 }
 }
 

@@ -42,7 +42,7 @@ pub enum DbError {
 pub enum CreateError {
     #[error("the name is taken")]
     Taken,
-    #[error("no such user")]
+    #[error("no such user or organisation")]
     NoUser,
     #[error("no such repository")]
     NoRepo,

@@ -128,7 +128,9 @@ fn forget_repos(conn: &Connection, now_ms: i64) -> Result<(), DbError> {
         let lines = conn.prepare_cached(sql)?.execute(params![id, REF_ROWS_FORGOTTEN_MAX])?;
         let links_are_gone = forget_links(conn, id, now_ms)?;
         if refs.max(lines) < REF_ROWS_FORGOTTEN_MAX as usize && links_are_gone {
-            conn.prepare_cached("DELETE FROM repo_lfs WHERE repo_id = ?1")?.execute([id])?;
+            for table in ["repo_lfs", "repo_hub", "repo_facts"] {
+                conn.prepare_cached(&format!("DELETE FROM {table} WHERE repo_id = ?1"))?.execute([id])?;
+            }
             conn.prepare_cached("DELETE FROM repo WHERE id = ?1")?.execute([id])?;
         }
     }

@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::checksum::{PACK, REDIRECT, REPO, REPO_LFS, Record};
+use super::checksum::{PACK, REDIRECT, REPO, REPO_HUB, REPO_LFS, Record};
 use super::{CreateError, Database, DbError, all, next_id, packs, users};
-use crate::{Repo, RepoId, RepoKind, RepoPath, RepoState, Visibility};
+use crate::{Gating, Repo, RepoId, RepoKind, RepoPath, RepoState, UserId, Visibility};
 
 /// Where `HEAD` of a new repo points; unborn until that branch is pushed.
 const HEAD_REF: &str = "refs/heads/main";
@@ -27,8 +27,13 @@ pub enum Found {
 }
 
 impl Database {
-    /// The namespace must be a user's, and is spelled as the user is. A redirect from the name goes.
+    /// The namespace must be a user's or an organisation's, and is spelled as that is. A redirect from the name goes.
     pub async fn create_repo(&self, new: NewRepo) -> Result<Repo, CreateError> {
+        self.create_repo_by(new, None).await
+    }
+
+    /// As [`Database::create_repo`], for somebody.
+    pub async fn create_repo_by(&self, new: NewRepo, creator: Option<UserId>) -> Result<Repo, CreateError> {
         self.write(move |conn, now_ms| {
             let path = claim(conn, &new.path, None)?;
             let repo = Repo {
@@ -43,9 +48,14 @@ impl Database {
                 mirror: new.mirror,
                 blob_bytes_max: new.blob_bytes_max,
                 lfs_incomplete: new.lfs_incomplete,
+                gating: Gating::Off,
+                creator,
                 created_ms: now_ms,
             };
             insert(conn, &repo)?;
+            if creator.is_some() {
+                REPO_HUB.insert(conn, &[&repo.id, &creator, &repo.gating, &false])?;
+            }
             if repo.lfs_incomplete {
                 REPO_LFS.insert(conn, &[&repo.id, &true, &0, &0])?;
             }
@@ -186,7 +196,9 @@ impl Database {
             let live = "repo_id = ?1 AND state = 1";
             PACK.change(conn, live, [id], |row| packs::condemn(row, blobs_until_ms))?;
             conn.prepare_cached("DELETE FROM redirect WHERE repo_id = ?1")?.execute([id])?;
-            conn.prepare_cached("DELETE FROM lfs_lock WHERE repo_id = ?1")?.execute([id])?;
+            for table in ["lfs_lock", "repo_facts"] {
+                conn.prepare_cached(&format!("DELETE FROM {table} WHERE repo_id = ?1"))?.execute([id])?;
+            }
             Ok(true)
         })
         .await
@@ -221,14 +233,14 @@ pub(super) fn outdate_manifest(repo: &mut Record) -> rusqlite::Result<()> {
     repo.set("pending", true)
 }
 
-fn bump_acl(repo: &mut Record) -> rusqlite::Result<()> {
+pub(super) fn bump_acl(repo: &mut Record) -> rusqlite::Result<()> {
     repo.set("acl_version", repo.get::<i64>("acl_version")? + 1)
 }
 
 /// Makes sure that `path` may become the name of a live repo (of `own`, if it is that one's already), and
-/// that no redirect stands there. Returns it with the namespace spelled as its user is.
+/// that no redirect stands there. Returns it with the namespace spelled as its owner is.
 fn claim(conn: &Connection, path: &RepoPath, own: Option<RepoId>) -> Result<RepoPath, CreateError> {
-    let user = users::user_by_folded(conn, &path.namespace.folded())?.ok_or(CreateError::NoUser)?;
+    let owner = users::namespace_by_folded(conn, &path.namespace.folded())?.ok_or(CreateError::NoUser)?;
     let folded = path.folded();
     let holder = by_name(conn, path.kind, &folded)?.map(|repo| repo.id);
     if holder.is_some() && holder != own {
@@ -237,7 +249,7 @@ fn claim(conn: &Connection, path: &RepoPath, own: Option<RepoId>) -> Result<Repo
     let sql = "DELETE FROM redirect WHERE kind = ?1 AND folded = ?2";
     conn.prepare_cached(sql)?.execute(params![path.kind, folded])?;
     let mut path = path.clone();
-    path.namespace = user.name;
+    path.namespace = owner;
     Ok(path)
 }
 
@@ -273,16 +285,23 @@ fn insert(conn: &Connection, repo: &Repo) -> Result<(), CreateError> {
     Ok(())
 }
 
+/// Read by [`repo`].
 macro_rules! repo_sql {
-    () => {
+    (@columns) => {
         "SELECT r.id, r.kind, r.namespace, r.name, r.visibility, r.state, r.head_ref, r.generation, r.gc_epoch,
-                r.acl_version, r.mirror, r.blob_bytes_max, r.created_ms, coalesce(lfs.incomplete, 0)
-         FROM repo r LEFT JOIN repo_lfs lfs ON lfs.repo_id = r.id "
+                r.acl_version, r.mirror, r.blob_bytes_max, r.created_ms, coalesce(lfs.incomplete, 0),
+                coalesce(h.gating, 0), h.creator"
+    };
+    (@from) => {
+        " FROM repo r LEFT JOIN repo_lfs lfs ON lfs.repo_id = r.id LEFT JOIN repo_hub h ON h.repo_id = r.id "
+    };
+    () => {
+        concat!(repo_sql!(@columns), repo_sql!(@from))
     };
 }
-use repo_sql;
+pub(super) use repo_sql;
 
-fn repo(row: &Row<'_>) -> rusqlite::Result<Repo> {
+pub(super) fn repo(row: &Row<'_>) -> rusqlite::Result<Repo> {
     Ok(Repo {
         id: row.get(0)?,
         path: RepoPath::from_row(row.get(1)?, row.get(2)?, row.get(3)?),
@@ -296,5 +315,7 @@ fn repo(row: &Row<'_>) -> rusqlite::Result<Repo> {
         blob_bytes_max: row.get(11)?,
         created_ms: row.get(12)?,
         lfs_incomplete: row.get(13)?,
+        gating: row.get(14)?,
+        creator: row.get(15)?,
     })
 }

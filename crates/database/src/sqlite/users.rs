@@ -3,14 +3,14 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::checksum::{ACCOUNT, SETTING, TOKEN};
-use super::{CreateError, Database, DbError, all, next_id, repos};
+use super::{CreateError, Database, DbError, all, next_id, orgs, repos};
 use crate::{Namespace, Token, TokenId, TokenRole, User, UserId};
 
 impl Database {
-    /// Taken if a user of that folded name exists.
+    /// Taken if a user or an organisation of that folded name exists.
     pub async fn create_user(&self, name: Namespace, admin: bool) -> Result<User, CreateError> {
         self.write(move |conn, now_ms| {
-            if user_by_folded(conn, &name.folded())?.is_some() {
+            if namespace_by_folded(conn, &name.folded())?.is_some() {
                 return Err(CreateError::Taken);
             }
             let id = UserId(next_id(conn, "account")?);
@@ -125,6 +125,14 @@ impl Database {
 pub(super) fn user_by_folded(conn: &Connection, folded: &str) -> Result<Option<User>, DbError> {
     let sql = "SELECT u.id, u.name, u.admin, u.disabled, u.created_ms FROM account u WHERE u.folded = ?1";
     Ok(conn.prepare_cached(sql)?.query_row([folded], |row| user_at(row, 0)).optional()?)
+}
+
+/// The name of the user or organisation, as it is spelled.
+pub(super) fn namespace_by_folded(conn: &Connection, folded: &str) -> Result<Option<Namespace>, DbError> {
+    if let Some(user) = user_by_folded(conn, folded)? {
+        return Ok(Some(user.name));
+    }
+    Ok(orgs::by_folded(conn, folded)?.map(|org| org.name))
 }
 
 macro_rules! token_sql {

@@ -9,6 +9,7 @@ mod locks;
 mod maintenance;
 mod migration;
 mod objects;
+mod orgs;
 mod packs;
 mod quota;
 mod refs;

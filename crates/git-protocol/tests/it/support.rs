@@ -218,6 +218,8 @@ pub fn repo_row(head_ref: &str) -> Repo {
         mirror: false,
         blob_bytes_max: None,
         lfs_incomplete: false,
+        gating: database::Gating::Off,
+        creator: None,
         created_ms: 0,
     }
 }

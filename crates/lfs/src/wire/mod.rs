@@ -10,7 +10,7 @@ pub mod batch;
 mod json;
 pub mod locks;
 mod response;
-mod time;
+pub mod time;
 pub mod transfer;
 
 use serde::Serialize;

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 /// Milliseconds since the Unix epoch; RFC 3339 in UTC, to the second, as text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Instant(pub(super) i64);
+pub struct Instant(pub i64);
 
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

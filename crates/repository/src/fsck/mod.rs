@@ -15,7 +15,7 @@ use std::fmt;
 use database::Oid;
 
 pub use gitmodules::check_gitmodules;
-pub use names::is_gitmodules;
+pub use names::{is_dotgit, is_gitmodules};
 
 use crate::Kind;
 use crate::object::{self, TreeEntry, take_oid_line, tree_entries};

@@ -5,7 +5,7 @@
 //! a name, and so does a backslash.
 
 /// Whether checking out a file of this name could write into `.git`.
-pub(super) fn is_dotgit(name: &[u8]) -> bool {
+pub fn is_dotgit(name: &[u8]) -> bool {
     if is_innocent(name) {
         return false;
     }

@@ -130,6 +130,20 @@ impl Pack {
         self.section.find(&self.blob, oid)
     }
 
+    /// The ids of its objects from `first` to `last`, both included.
+    pub fn oids_between(&self, first: &Oid, last: &Oid) -> impl Iterator<Item = Oid> + '_ {
+        let (mut low, mut high) = (0, self.objects());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.oid(middle) < *first {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        let last = *last;
+        (low..self.objects()).map(|index| self.oid(index)).take_while(move |oid| *oid <= last)
+    }
+
     /// The id of the object at `index` in id order; the null id beyond the end.
     pub fn oid(&self, index: u32) -> Oid {
         self.section.oid(&self.blob, index)

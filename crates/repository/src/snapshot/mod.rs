@@ -17,6 +17,7 @@ pub(crate) use read::Reader;
 pub use store::{CacheLimits, Repositories, SnapshotError};
 
 use crate::object::{self, Commit, PackHasher, Tag};
+use crate::pack::EntryHeader;
 use crate::{Kind, Pack};
 
 /// Refs and objects of one repository at one generation. Lookup goes through its own packs only: what is not found
@@ -217,6 +218,27 @@ impl Snapshot {
             Arc::clone(self.memos.lock().entry(slot).or_insert(made))
         });
         value.downcast().expect("because the slot's key holds the type")
+    }
+
+    /// How many deltas stand one on the other below an object, counted up to `max`.
+    pub(crate) fn chain_len(&self, oid: &Oid, max: usize) -> Result<usize, ReadError> {
+        let missing = || ReadError::Missing(*oid);
+        let (mut pack, index) = self.locate_pack(oid).ok_or_else(missing)?;
+        let mut offset = pack.offset_of(index);
+        for len in 0..max {
+            let entry = pack
+                .entry_at(offset)
+                .map_err(|error| ReadError::Corrupt { oid: *oid, reason: error.to_string() })?;
+            (pack, offset) = match entry.header {
+                EntryHeader::Whole(_) => return Ok(len),
+                EntryHeader::OfsDelta { base_offset } => (pack, base_offset),
+                EntryHeader::RefDelta { base } => match pack.find(&base) {
+                    Some(index) => (pack, pack.offset_of(index)),
+                    None => self.locate_for_reader(&base).ok_or_else(missing)?,
+                },
+            };
+        }
+        Ok(max)
     }
 
     pub(crate) fn locate_pack(&self, oid: &Oid) -> Option<(&Pack, u32)> {

@@ -4,10 +4,12 @@
 #![expect(clippy::disallowed_methods, reason = "real git is the oracle, and only tests run it")]
 
 mod bare;
+mod browse;
 mod changed;
 mod compact;
 mod corpus;
 mod delta;
+mod edit;
 mod fsck;
 mod histories;
 mod hostile_packs;

@@ -172,6 +172,8 @@ pub fn repo_row() -> Repo {
         mirror: false,
         blob_bytes_max: None,
         lfs_incomplete: false,
+        gating: database::Gating::Off,
+        creator: None,
         created_ms: 0,
     }
 }

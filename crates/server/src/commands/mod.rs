@@ -16,7 +16,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::control::CallError;
 use crate::datadir::DataDirError;
 use crate::logging::{self, LogLevelError};
-use crate::operations::{NewRepo, Operation, OperationError, TokenRef};
+use crate::operations::{NewRepo, Operation, OperationError, OrgRole, TokenRef};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +118,7 @@ fn operation(command: Command) -> Result<Operation, CommandError> {
     Ok(match command {
         Command::User(user) => user_operation(user),
         Command::Token(token) => token_operation(token)?,
+        Command::Org(org) => org_operation(org),
         Command::Repo(repo) => repo_operation(repo)?,
         Command::Quota { namespace, set } => Operation::Quota { namespace, set },
         Command::Lfs(cli::Lfs::Remove { repo, oid }) => Operation::LfsRemove { repo, oid },
@@ -162,6 +163,24 @@ fn token_operation(command: cli::Token) -> Result<Operation, CommandError> {
             Operation::TokenRevoke { token: TokenRef::Secret(secret_from_stdin()?) }
         }
     })
+}
+
+fn org_operation(command: cli::Org) -> Operation {
+    match command {
+        cli::Org::Create { name, owner } => Operation::OrgCreate { name, owner },
+        cli::Org::List => Operation::OrgList {},
+        cli::Org::Members { name } => Operation::OrgMembers { org: name },
+        cli::Org::Add { name, user, role } => {
+            let role = match role {
+                cli::OrgRole::Read => OrgRole::Read,
+                cli::OrgRole::Contributor => OrgRole::Contributor,
+                cli::OrgRole::Write => OrgRole::Write,
+                cli::OrgRole::Admin => OrgRole::Admin,
+            };
+            Operation::OrgSetMember { org: name, user, role: Some(role) }
+        }
+        cli::Org::Remove { name, user } => Operation::OrgSetMember { org: name, user, role: None },
+    }
 }
 
 fn repo_operation(command: cli::Repo) -> Result<Operation, CommandError> {

@@ -18,6 +18,20 @@ impl Config {
         }
     }
 
+    /// For `hub`: what the API's clients are offered.
+    pub fn hub_settings(&self) -> hub::Settings {
+        hub::Settings {
+            auth: auth::Settings { anonymous_read: self.auth.anonymous_read },
+            default_visibility: match self.repos.default_visibility {
+                super::DefaultVisibility::Private => database::Visibility::Private,
+                super::DefaultVisibility::Public => database::Visibility::Public,
+            },
+            inline_bytes_max: self.hub.inline_max.bytes(),
+            blob_bytes_max: self.limits.blob_bytes.bytes(),
+            quota: self.lfs.quota.map(|quota| quota.bytes()),
+        }
+    }
+
     /// For `repository`: a received pack and its objects.
     pub fn ingest_limits(&self) -> repository::ingest::Limits {
         let limits = &self.limits;

@@ -29,6 +29,7 @@ pub struct Config {
     pub limits: Limits,
     pub auth: Auth,
     pub repos: Repos,
+    pub hub: Hub,
     pub maintenance: Maintenance,
     pub log: Log,
 }
@@ -127,6 +128,8 @@ pub struct Limits {
     pub objects: NonZeroU32,
     /// One object, inflated. Objects that are not files are read into memory whole.
     pub object_bytes: Size,
+    /// A commit over HTTP, with the files in it as they are sent: a third larger than they are.
+    pub commit_bytes: Size,
     /// One file that is not stored by Git LFS. `repo create --blob-max` overrides it for a repository.
     pub blob_bytes: Size,
     /// All objects of a pushed pack together, inflated and made from deltas: the time that a push can cost.
@@ -175,6 +178,17 @@ pub struct Auth {
 pub struct Repos {
     /// Of repositories created by somebody who did not say.
     pub default_visibility: DefaultVisibility,
+}
+
+/// `[hub]`: the API of the Hub's clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hub {
+    /// Since 1.20 `huggingface_hub` uploads large files by a protocol that this server does not have. It is asked to send
+    /// those up to this size inside the commit, where it needs four times their size of memory; they become LFS objects
+    /// all the same. With `0B` only files that are no LFS objects can be uploaded by it, unless `HF_HUB_DISABLE_XET=1` is
+    /// set where it runs.
+    pub inline_max: Size,
 }
 
 /// `[maintenance]`: when packs are compacted, and how long what is not needed stays.
@@ -281,6 +295,7 @@ impl Default for Limits {
             object_bytes: Size::mib(512),
             inflated_bytes: Size::gib(256),
             ingest_memory: Size::mib(128),
+            commit_bytes: Size::mib(16 << 10),
             blob_bytes: Size::mib(10),
             refs: 1_000_000,
             ref_name_bytes: nonzero(1024),
@@ -308,6 +323,12 @@ impl Default for Auth {
 impl Default for Repos {
     fn default() -> Self {
         Repos { default_visibility: DefaultVisibility::Private }
+    }
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Hub { inline_max: Size::mib(1024) }
     }
 }
 

@@ -68,6 +68,8 @@ mod tests {
             mirror: false,
             blob_bytes_max: None,
             lfs_incomplete: false,
+            gating: database::Gating::Off,
+            creator: None,
             created_ms: 0,
         };
         let row = |name: &&str| RefRow { name: (*name).to_owned(), oid: Oid([1; 20]), peeled: None };

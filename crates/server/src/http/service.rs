@@ -9,11 +9,14 @@ use hyper::body::Incoming;
 use super::exchange::Measured;
 use super::{Body, Exchange, Phase, Request, RequestBody};
 use crate::error::Error;
-use crate::route::{CacheClass, Origin, Policy, Route};
+use crate::route::{CacheClass, Dialect, Origin, Policy, Route};
 use crate::serve::Server;
-use crate::{git, health, home, lfs};
+use crate::{git, health, home, hub, lfs};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// By which `huggingface_hub` names its requests.
+const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
 /// For as long as an address of an object lives at most.
 const IMMUTABLE: &str = "private, immutable, max-age=86400";
@@ -26,14 +29,17 @@ pub(crate) async fn handle(
     request: http::Request<Incoming>,
 ) -> Result<Response<Measured>, Infallible> {
     let (head, incoming) = request.into_parts();
-    let route = Route::parse(&head.method, origin, head.uri.path(), head.uri.query());
+    let route = match is_for_datasets_server(&head) && origin != Origin::Operator {
+        true => Ok(Route::DatasetsServer),
+        false => Route::parse(&head.method, origin, head.uri.path(), head.uri.query()),
+    };
     let policy = route.as_ref().map_or_else(|no_route| no_route.policy(), Route::policy);
     let mut exchange = Exchange::begin(
         Arc::clone(&server),
         Arc::clone(&phase),
         &head.method,
         policy.name,
-        head.headers.get(&REQUEST_ID),
+        head.headers.get(&REQUEST_ID).or_else(|| head.headers.get(&TRACE_ID)),
     );
     let window = server.node.config.server.body_timeout.duration();
     let body = RequestBody::new(incoming, &head.headers, window, exchange.received());
@@ -81,8 +87,19 @@ async fn dispatch(
         }
         Route::LfsComplete { sha256 } => lfs::complete(server, request, exchange, sha256).await,
         Route::LfsVerify { sha256 } => lfs::verify(server, request, exchange, sha256).await,
+        Route::Hub(route) => hub::dispatch(server, request, exchange, route).await,
+        Route::Preflight => Ok(hub::preflight()),
+        Route::DatasetsServer => {
+            Err(Error::Missing("this hub has no dataset viewer; datasets are read without it".to_owned()))
+        }
         Route::Unsupported => Err(Error::SmartOnly),
     }
+}
+
+/// `datasets` makes the name of that service from ours.
+fn is_for_datasets_server(head: &request::Parts) -> bool {
+    let host = head.headers.get(header::HOST).map(|host| host.as_bytes());
+    host.is_some_and(|host| host.starts_with(b"datasets-server."))
 }
 
 /// RFC 9112, section 3.2. Proxies disagree about what a request without or with two means.
@@ -102,6 +119,9 @@ fn stamp(response: &mut Response<Body>, policy: &Policy, exchange: &Exchange) {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if policy.dialect == Dialect::Hub {
+        hub::allow_any_origin(headers);
+    }
     let cache_control = match policy.cache {
         CacheClass::GitNever => {
             headers.insert(header::EXPIRES, HeaderValue::from_static("Fri, 01 Jan 1980 00:00:00 GMT"));

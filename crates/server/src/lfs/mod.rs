@@ -26,7 +26,9 @@ use http::{HeaderValue, Response, header};
 pub(crate) use batch::batch;
 pub(crate) use locks::{list_locks, lock, unlock, verify_locks};
 pub(crate) use multipart::{complete, upload_part};
-pub(crate) use transfer::{download, upload, verify};
+pub(crate) use range::Asked;
+pub(crate) use refusal::unreadable;
+pub(crate) use transfer::{content, download, upload, verify};
 
 use crate::error::Error;
 use crate::http::{Body, Exchange, Request};

@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 
 /// What a request for an object of some size gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// All of it (200).
     Whole,
     /// Some of it (206).
@@ -19,7 +19,7 @@ pub(super) enum Asked {
 
 impl Asked {
     /// `etag` is the strong one of the object.
-    pub(super) fn of(headers: &HeaderMap, etag: &str, size: u64) -> Asked {
+    pub(crate) fn of(headers: &HeaderMap, etag: &str, size: u64) -> Asked {
         if headers.get_all(header::IF_NONE_MATCH).iter().any(|value| lists(value.as_bytes(), etag)) {
             return Asked::Unmodified;
         }

@@ -21,14 +21,14 @@ pub(super) fn revoked(error: RedeemError) -> Error {
             Error::RepoNotFound
         }
         RedeemError::Credential(AuthError::Db(error)) | RedeemError::Db(error) => error.into(),
-        RedeemError::Credential(_) | RedeemError::Denied(Denied::Forbidden) => {
+        RedeemError::Credential(_) | RedeemError::Denied(Denied::Forbidden | Denied::Gated { .. }) => {
             Error::LinkRefused("the right by which this link was handed out is gone".to_owned())
         }
     }
 }
 
 /// A row says that the bytes are there.
-pub(super) fn unreadable(error: StoreError) -> Error {
+pub(crate) fn unreadable(error: StoreError) -> Error {
     match error {
         StoreError::Unavailable(_) | StoreError::Refused(_) => Error::StoreDown(error),
         error => Error::internal(error),

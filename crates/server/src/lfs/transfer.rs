@@ -95,7 +95,7 @@ pub(crate) async fn verify(
 }
 
 /// A small piece is read at once: were the head on its way first, the rest would be another packet.
-async fn content(object: &Object, range: Range<u64>) -> Result<Body, StoreError> {
+pub(crate) async fn content(object: &Object, range: Range<u64>) -> Result<Body, StoreError> {
     let len = range.end - range.start;
     let Some(mut reader) = object.reader(range).await? else { return Ok(Body::empty()) };
     if len > AT_ONCE {

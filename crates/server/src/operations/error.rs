@@ -9,6 +9,10 @@ use crate::free::Full;
 pub enum OperationError {
     #[error("there is no user '{0}'; `user list` shows them, `user create` makes one")]
     NoUser(String),
+    #[error("there is no organisation '{0}'; `org list` shows them, `org create` makes one")]
+    NoOrg(String),
+    #[error("'{user}' is not a member of {org}, or its last administrator")]
+    LastAdmin { org: String, user: String },
     #[error("there is no token {0}; `token list USER` shows them")]
     NoToken(String),
     #[error("there is no repository {0}")]

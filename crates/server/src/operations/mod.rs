@@ -5,6 +5,7 @@
 
 mod error;
 mod objects;
+mod orgs;
 mod outcome;
 mod repos;
 mod users;
@@ -24,7 +25,9 @@ use crate::Node;
 use crate::doctor;
 
 pub use error::OperationError;
-pub use outcome::{Outcome, QuotaLine, RepoLine, TokenIssued, TokenLine, UserLine, timestamp};
+pub use outcome::{
+    MemberLine, OrgLine, Outcome, QuotaLine, RepoLine, TokenIssued, TokenLine, UserLine, timestamp,
+};
 
 /// Paths in it are absolute: the two processes need not share a working directory.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,6 +55,21 @@ pub enum Operation {
     },
     TokenRevoke {
         token: TokenRef,
+    },
+    OrgCreate {
+        #[serde(with = "as_text")]
+        name: Namespace,
+        owner: String,
+    },
+    OrgList {},
+    OrgMembers {
+        org: String,
+    },
+    /// `None` takes the user out.
+    OrgSetMember {
+        org: String,
+        user: String,
+        role: Option<OrgRole>,
     },
     RepoCreate {
         repo: NewRepo,
@@ -151,6 +169,15 @@ pub enum Role {
     Write,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrgRole {
+    Read,
+    Contributor,
+    Write,
+    Admin,
+}
+
 /// Which token to revoke.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -186,6 +213,10 @@ pub async fn run(node: &Arc<Node>, operation: Operation) -> Result<Outcome, Oper
         }
         Operation::TokenList { user } => users::list_tokens(node, &user),
         Operation::TokenRevoke { token } => users::revoke_token(node, token).await,
+        Operation::OrgCreate { name, owner } => orgs::create(node, name, &owner).await,
+        Operation::OrgList {} => orgs::list(node),
+        Operation::OrgMembers { org } => orgs::members(node, &org),
+        Operation::OrgSetMember { org, user, role } => orgs::set_member(node, &org, &user, role).await,
         Operation::RepoCreate { repo } => repos::create(node, repo).await,
         Operation::RepoList { after } => repos::list(node, after.as_deref()),
         Operation::RepoDelete { repo } => repos::delete(node, &repo).await,

@@ -6,7 +6,7 @@ use auth::TokenSecret;
 use database::{Repo, Token, TokenRole, User, Visibility};
 use serde::{Deserialize, Serialize};
 
-use super::Role;
+use super::{OrgRole, Role};
 use crate::doctor;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ pub enum Outcome {
     Token(TokenIssued),
     Users(Vec<UserLine>),
     Tokens(Vec<TokenLine>),
+    Orgs(Vec<OrgLine>),
+    Members(Vec<MemberLine>),
     Repos(Vec<RepoLine>),
     Quota(QuotaLine),
     Import(change::ImportReport),
@@ -62,6 +64,36 @@ pub struct RepoLine {
     pub created_ms: i64,
 }
 
+#[derive(Debug, Serialize, Deserialize)]
+pub struct OrgLine {
+    pub name: String,
+    pub created_ms: i64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MemberLine {
+    pub name: String,
+    pub role: OrgRole,
+}
+
+impl fmt::Display for OrgLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\t{}", self.name, timestamp(self.created_ms))
+    }
+}
+
+impl fmt::Display for MemberLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let role = match self.role {
+            OrgRole::Read => "read",
+            OrgRole::Contributor => "contributor",
+            OrgRole::Write => "write",
+            OrgRole::Admin => "admin",
+        };
+        write!(f, "{}\t{role}", self.name)
+    }
+}
+
 /// In bytes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct QuotaLine {
@@ -92,6 +124,8 @@ impl fmt::Display for Outcome {
             Outcome::Token(issued) => f.write_str(issued.secret.expose()),
             Outcome::Users(users) => lines(f, users),
             Outcome::Tokens(tokens) => lines(f, tokens),
+            Outcome::Orgs(orgs) => lines(f, orgs),
+            Outcome::Members(members) => lines(f, members),
             Outcome::Repos(repos) => lines(f, repos),
             Outcome::Quota(line) => line.fmt(f),
             Outcome::Import(report) => report.fmt(f),

@@ -1,0 +1,450 @@
+//! A commit that is made here, of single changes of files: what clients send over HTTP instead of a push.
+//!
+//! The same promises as for a push, by the same means: large objects first, then bytes, then one change. Who names the
+//! commit they know is told when the branch has moved; for everybody else the changes are made again on the new tip.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::{AuthError, Authorized, ReauthorizeError, Write};
+use database::{
+    ApplyError, Change, Conflict, DbError, Expected, HeadEdit, Lock, Oid, RefEdit, RefOutcome, RefRejection,
+    Sha256, fault,
+};
+use repository::attributes::Attributes;
+use repository::edit::{self, Action, Description, Edit, EditError, Made};
+use repository::pointer;
+use repository::{ReadError, Snapshot, tree};
+
+use crate::store::{Moments, StoreError};
+use crate::{Changes, needs, policy};
+
+/// What is to be committed. `edits` that put LFS pointers need their objects in the repository.
+#[derive(Clone, Debug)]
+pub struct NewCommit {
+    /// Full name, such as `refs/heads/main`. It must be there, unless the repository is empty and it is the default one.
+    pub branch: String,
+    /// The tip that the client knows, or the first digits of its id.
+    pub parent: Option<String>,
+    pub edits: Vec<Edit>,
+    pub author_name: String,
+    pub author_email: String,
+    pub message: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The tip of the branch now.
+    pub commit: Oid,
+    /// False if there was nothing to change.
+    pub moved: bool,
+}
+
+/// Nothing was changed. The texts are for the one who sent the commit.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    #[error("access to the repository was revoked while the commit was being made")]
+    Revoked,
+    #[error("there is no branch '{0}'")]
+    NoBranch(String),
+    /// The words that clients know.
+    #[error("The branch was updated since you opened this page. Please refresh and try again.")]
+    Stale { tip: Oid },
+    #[error(transparent)]
+    Edit(EditError),
+    #[error("'{path}' has {bytes} bytes, more than the {max} allowed outside of Git LFS")]
+    TooLarge { path: String, bytes: u64, max: u64 },
+    #[error("{0}")]
+    Locked(String),
+    /// One line each.
+    #[error("LFS pointer pointed to a file that does not exist: {}", .0.join("; "))]
+    ObjectsMissing(Vec<String>),
+    #[error("large files of this commit are still being verified; try again in a moment")]
+    Verifying,
+    #[error("{0}")]
+    Ref(RefRejection),
+    #[error("the branch is being changed too often; try again")]
+    Contended,
+    #[error("the server's disk is full")]
+    Full,
+    #[error("internal error")]
+    Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Changes of rights and collections that come between; each is rare.
+const ATTEMPTS_MAX: u32 = 8;
+/// How long a commit waits for large objects to be read back. Clients try again by themselves.
+const VERIFYING_MAX: Duration = Duration::from_secs(20);
+/// Names of files in one error.
+const NAMED_MAX: usize = 10;
+/// So many files that no rule of `.gitattributes` sends to LFS get a rule each; of more, there is one per extension.
+const RULES_BY_PATH_MAX: usize = 256;
+
+impl Changes {
+    /// Runs to its end even if the caller goes away.
+    pub async fn commit(
+        &self,
+        access: Authorized<Write>,
+        commit: NewCommit,
+    ) -> Result<Committed, CommitError> {
+        let changes = self.clone();
+        let task = tokio::spawn(async move { changes.commit_to_end(access, commit).await });
+        task.await.map_err(CommitError::internal)?
+    }
+
+    async fn commit_to_end(
+        &self,
+        access: Authorized<Write>,
+        commit: NewCommit,
+    ) -> Result<Committed, CommitError> {
+        self.await_objects(&access, &commit.edits).await?;
+        let commit = Arc::new(commit);
+        let _turn = self.0.turns.wait(access.repo_id()).await;
+        for _ in 0..ATTEMPTS_MAX {
+            let access = self.still_writes(&access)?;
+            if let Some(committed) = self.commit_attempt(access, &commit).await? {
+                return Ok(committed);
+            }
+        }
+        Err(CommitError::Contended)
+    }
+
+    /// Before the turn is taken, since it may take a while.
+    async fn await_objects(&self, access: &Authorized<Write>, edits: &[Edit]) -> Result<(), CommitError> {
+        let pointers: Vec<_> = edits.iter().filter_map(pointer_of).collect();
+        let mut needed: Vec<_> =
+            pointers.iter().map(|(_, object)| *object).filter(|(_, size)| *size > 0).collect();
+        needed.sort_unstable();
+        needed.dedup();
+        let deadline = tokio::time::Instant::now() + VERIFYING_MAX;
+        let unmet = self.unmet(access.repo(), &needed, deadline).await?;
+        if unmet.is_empty() {
+            return Ok(());
+        }
+        if unmet.iter().all(|unmet| unmet.why == lfs::Why::Unverified) {
+            return Err(CommitError::Verifying);
+        }
+        let mut lines: Vec<String> = unmet
+            .iter()
+            .take(NAMED_MAX)
+            .map(|unmet| {
+                let named = pointers.iter().find(|(_, object)| *object == (unmet.sha256, unmet.size));
+                let path = named.map_or("", |(path, _)| path);
+                format!("{path}: {} {}", unmet.sha256, unmet.why)
+            })
+            .collect();
+        if unmet.len() > NAMED_MAX {
+            lines.push(format!("and {} more", unmet.len() - NAMED_MAX));
+        }
+        Err(CommitError::ObjectsMissing(lines))
+    }
+
+    fn still_writes(&self, access: &Authorized<Write>) -> Result<Authorized<Write>, CommitError> {
+        access.reauthorize(&self.0.database).map_err(|error| match error {
+            ReauthorizeError::Db(error) | ReauthorizeError::Credential(AuthError::Db(error)) => error.into(),
+            ReauthorizeError::RepoGone | ReauthorizeError::Credential(_) | ReauthorizeError::Denied(_) => {
+                CommitError::Revoked
+            }
+        })
+    }
+
+    /// `None` if something came between.
+    async fn commit_attempt(
+        &self,
+        access: Authorized<Write>,
+        commit: &Arc<NewCommit>,
+    ) -> Result<Option<Committed>, CommitError> {
+        let repo = access.repo().clone();
+        let snapshot = self.0.repositories.snapshot(&repo).map_err(CommitError::internal)?;
+        let tip = tip_for(&snapshot, commit)?;
+        // Before the look at the paths: a lock taken later has another version.
+        let (locks_version, locks) = self.0.database.locks_of_others(repo.id, access.actor())?;
+        let seconds = self.0.database.clock().now_ms() / 1000;
+        let blob_bytes_max = repo.blob_bytes_max.unwrap_or(self.0.limits.ingest.blob_bytes);
+        let (base, new, disk) = (Arc::clone(&snapshot), Arc::clone(commit), self.0.disk.clone());
+        let prepare = Prepare { tip, seconds, blob_bytes_max };
+        let made = self
+            .compute(move || {
+                let made = prepare.make(&base, &new, || disk.temp_file())?;
+                let locked = made.as_ref().map(|made| refuse_locked(&base, tip, made, &locks));
+                locked.transpose()?;
+                Ok::<_, CommitError>(made)
+            })
+            .await?;
+        let (made, tip) = match (made, tip) {
+            (Some(made), tip) => (made, tip),
+            (None, Some(tip)) => return Ok(Some(Committed { commit: tip, moved: false })),
+            (None, None) => return Err(CommitError::NoBranch(commit.branch.clone())),
+        };
+        self.publish_commit(access, commit, &snapshot, tip, locks_version, made).await
+    }
+
+    async fn publish_commit(
+        &self,
+        access: Authorized<Write>,
+        commit: &NewCommit,
+        snapshot: &Snapshot,
+        tip: Option<Oid>,
+        locks_version: i64,
+        made: Made,
+    ) -> Result<Option<Committed>, CommitError> {
+        let moments = Moments { staged: None, durable: fault::Point::CommitDurable };
+        let kind = database::PackKind::Api;
+        let (pack, stored) = self.store(access.repo(), kind, made.objects, made.blob, moments).await?;
+        let acl_version = access.acl_version();
+        if self.still_writes(&access)?.acl_version() != acl_version {
+            return Ok(None);
+        }
+        let expected = tip.map_or(Expected::Absent, Expected::At);
+        let edit = RefEdit { name: commit.branch.clone(), expected, new: made.commit, peeled: None };
+        let created = tip.is_none().then_some(commit.branch.as_str());
+        let links_required = match access.repo().lfs_incomplete {
+            true => Vec::new(),
+            false => needs::objects_of(&made.pointers),
+        };
+        let change = Change {
+            repo: access.repo_id(),
+            acl_version: Some(acl_version),
+            gc_epoch: snapshot.repo().gc_epoch,
+            refs: vec![edit],
+            refs_max: self.0.limits.refs_max,
+            atomic: true,
+            packs_added: vec![pack],
+            packs_superseded: Vec::new(),
+            superseded_until_ms: 0,
+            generation: None,
+            head_ref: policy::head_after(snapshot, created.into_iter()).map(HeadEdit::IfUnborn),
+            links_required,
+            links_dropped: Vec::new(),
+            locks_version: Some(locks_version),
+            collects: false,
+            actor: access.actor(),
+            message: "commit".to_owned(),
+        };
+        match self.0.database.apply(change).await {
+            Ok(applied) => match applied.refs.into_iter().next() {
+                Some(RefOutcome::Moved { .. }) => {
+                    stored.keep();
+                    Ok(Some(Committed { commit: made.commit, moved: true }))
+                }
+                Some(RefOutcome::Rejected(RefRejection::Moved { actual, .. })) if commit.parent.is_some() => {
+                    Err(CommitError::Stale { tip: actual })
+                }
+                Some(RefOutcome::Rejected(RefRejection::Moved { .. })) | None => Ok(None),
+                Some(RefOutcome::Rejected(other)) => Err(CommitError::Ref(other)),
+            },
+            Err(ApplyError::Conflict(Conflict::RepoGone)) => Err(CommitError::Revoked),
+            Err(ApplyError::Conflict(_)) => Ok(None),
+            Err(ApplyError::Db(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// Where the branch is, if that is where the client knows it to be.
+fn tip_for(snapshot: &Snapshot, commit: &NewCommit) -> Result<Option<Oid>, CommitError> {
+    let tip = snapshot.find_ref(&commit.branch).map(|row| row.oid);
+    let is_first = snapshot.refs().is_empty() && commit.branch == snapshot.repo().head_ref;
+    match (tip, &commit.parent) {
+        (None, None) if is_first => Ok(None),
+        (None, _) => Err(CommitError::NoBranch(commit.branch.clone())),
+        (Some(tip), Some(parent)) if !tip.to_string().starts_with(&parent.to_ascii_lowercase()) => {
+            Err(CommitError::Stale { tip })
+        }
+        (tip, _) => Ok(tip),
+    }
+}
+
+/// What is made off the async threads.
+struct Prepare {
+    tip: Option<Oid>,
+    seconds: i64,
+    blob_bytes_max: u64,
+}
+
+impl Prepare {
+    fn make(
+        &self,
+        s: &Snapshot,
+        commit: &NewCommit,
+        out: impl FnOnce() -> std::io::Result<storage::TempFile>,
+    ) -> Result<Option<Made>, CommitError> {
+        for Edit { path, action } in &commit.edits {
+            if let Action::Put(content) = action
+                && content.len() as u64 > self.blob_bytes_max
+            {
+                let (path, bytes) = (path.clone(), content.len() as u64);
+                return Err(CommitError::TooLarge { path, bytes, max: self.blob_bytes_max });
+            }
+        }
+        let mut edits = commit.edits.clone();
+        let base = self.tip.map(|tip| s.commit(&tip)).transpose()?.map(|commit| commit.tree);
+        edits.extend(rules_for(s, base, &edits)?);
+        let description = Description {
+            author_name: commit.author_name.clone(),
+            author_email: commit.author_email.clone(),
+            seconds: self.seconds,
+            message: commit.message.clone(),
+        };
+        Ok(edit::commit(s, self.tip, edits, &description, out)?)
+    }
+}
+
+/// Path and object of an edit that puts a pointer.
+fn pointer_of(edit: &Edit) -> Option<(&str, (Sha256, u64))> {
+    let Action::Put(content) = &edit.action else { return None };
+    let target = pointer::parse(content)?;
+    Some((&edit.path, (Sha256(target.sha256), target.size)))
+}
+
+const ATTRIBUTES: &str = ".gitattributes";
+
+/// The edit of `.gitattributes` that pointers need which no rule sends to LFS: a client that clones would not know them.
+fn rules_for(s: &Snapshot, base: Option<Oid>, edits: &[Edit]) -> Result<Option<Edit>, CommitError> {
+    let mut attributes = Attributes::new(s, base);
+    let mut root = None;
+    for Edit { path, action } in edits {
+        let folder = match path.rsplit_once('/') {
+            Some((folder, ATTRIBUTES)) => folder,
+            None if path == ATTRIBUTES => "",
+            _ => continue,
+        };
+        let content = match action {
+            Action::Put(content) => content.clone(),
+            _ => bytes::Bytes::new(),
+        };
+        attributes.set(folder, &content);
+        if folder.is_empty() {
+            root = Some(content);
+        }
+    }
+    let mut without = Vec::new();
+    for (path, _) in edits.iter().filter_map(pointer_of) {
+        if !attributes.is_lfs(path)? {
+            without.push(path);
+        }
+    }
+    if without.is_empty() {
+        return Ok(None);
+    }
+    let mut content = match root {
+        Some(content) => content.to_vec(),
+        None => base.map(|base| file(s, base, ATTRIBUTES)).transpose()?.flatten().unwrap_or_default(),
+    };
+    if !content.is_empty() && !content.ends_with(b"\n") {
+        content.push(b'\n');
+    }
+    for pattern in patterns(&without) {
+        content.extend_from_slice(format!("{pattern} filter=lfs diff=lfs merge=lfs -text\n").as_bytes());
+    }
+    Ok(Some(Edit { path: ATTRIBUTES.to_owned(), action: Action::Put(content.into()) }))
+}
+
+/// Of these files and as few others as can be.
+fn patterns(paths: &[&str]) -> Vec<String> {
+    let mut patterns: Vec<String> = match paths.len() <= RULES_BY_PATH_MAX {
+        true => paths.iter().map(|path| literal(path)).collect(),
+        false => paths.iter().map(|path| by_extension(path)).collect(),
+    };
+    patterns.sort_unstable();
+    patterns.dedup();
+    patterns
+}
+
+fn by_extension(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    match name.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() && !extension.is_empty() => {
+            format!("*.{}", escaped(extension))
+        }
+        _ => literal(path),
+    }
+}
+
+/// A pattern that means this file alone.
+fn literal(path: &str) -> String {
+    // Without a slash a pattern would mean the name in every folder.
+    let slash = if path.contains('/') { "" } else { "/" };
+    format!("{slash}{}", escaped(path))
+}
+
+fn escaped(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            // As `git lfs track` writes them.
+            ' ' => pattern.push_str("[[:space:]]"),
+            '*' | '?' | '[' | ']' | '\\' => pattern.extend(['\\', c]),
+            _ => pattern.push(c),
+        }
+    }
+    pattern
+}
+
+fn file(s: &Snapshot, root: Oid, path: &str) -> Result<Option<Vec<u8>>, ReadError> {
+    let Some(found) = tree::find(s, root, path)?.filter(tree::Found::is_blob) else { return Ok(None) };
+    let mut content = Vec::new();
+    s.read_as(&found.oid, repository::Kind::Blob, &mut content)?;
+    Ok(Some(content))
+}
+
+fn refuse_locked(s: &Snapshot, tip: Option<Oid>, made: &Made, locks: &[Lock]) -> Result<(), CommitError> {
+    let locked = needs::locked(&made.overlay(s), tip, made.commit, locks)?;
+    match locked.is_empty() {
+        true => Ok(()),
+        false => Err(CommitError::Locked(needs::locked_by(&locked))),
+    }
+}
+
+impl CommitError {
+    pub(crate) fn internal(error: impl std::error::Error + Send + Sync + 'static) -> CommitError {
+        CommitError::Internal(Box::new(error))
+    }
+}
+
+impl From<EditError> for CommitError {
+    fn from(error: EditError) -> CommitError {
+        match error {
+            EditError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => CommitError::Full,
+            EditError::Io(_) | EditError::Read(_) | EditError::Written(_) => CommitError::internal(error),
+            other => CommitError::Edit(other),
+        }
+    }
+}
+
+impl From<ReadError> for CommitError {
+    fn from(error: ReadError) -> CommitError {
+        CommitError::internal(error)
+    }
+}
+
+impl From<DbError> for CommitError {
+    fn from(error: DbError) -> CommitError {
+        match error {
+            DbError::Full => CommitError::Full,
+            other => CommitError::internal(other),
+        }
+    }
+}
+
+impl From<StoreError> for CommitError {
+    fn from(error: StoreError) -> CommitError {
+        match error {
+            StoreError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => CommitError::Full,
+            StoreError::Io(error) => CommitError::internal(error),
+            StoreError::Database(error) => error.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_mean_one_file() {
+        assert_eq!(patterns(&["a b.bin", "d/[x]*.bin"]), ["/a[[:space:]]b.bin", "d/\\[x\\]\\*.bin"]);
+        let many: Vec<String> = (0..300).map(|n| format!("d/{n}.bin")).chain(["d/none".to_owned()]).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(patterns(&many), ["*.bin", "d/none"]);
+    }
+}

@@ -1,0 +1,168 @@
+//! Files and folders as the API lists them.
+
+use database::Oid;
+use repository::log;
+use repository::tree::{self, Found, Item};
+use serde::Serialize;
+
+use crate::at::At;
+use crate::dates::iso;
+use crate::{HubError, blocking};
+
+/// One item of a tree, in the words of the API.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Entry {
+    File(File),
+    Directory {
+        oid: String,
+        size: u64,
+        path: String,
+        #[serde(rename = "lastCommit", skip_serializing_if = "Option::is_none")]
+        last_commit: Option<LastCommit>,
+    },
+}
+
+#[derive(Debug, Serialize)]
+pub struct File {
+    /// Of the blob: of a large file, that is its pointer.
+    pub oid: String,
+    pub size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lfs: Option<Lfs>,
+    pub path: String,
+    #[serde(rename = "lastCommit", skip_serializing_if = "Option::is_none")]
+    pub last_commit: Option<LastCommit>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lfs {
+    /// SHA-256.
+    pub oid: String,
+    pub size: u64,
+    pub pointer_size: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct LastCommit {
+    pub id: String,
+    pub title: String,
+    pub date: String,
+}
+
+/// A page of a tree.
+#[derive(Debug)]
+pub struct Page {
+    pub entries: Vec<Entry>,
+    /// Behind what the next page begins; `None` if this is the last.
+    pub next: Option<Vec<u8>>,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    pub recursive: bool,
+    /// With the commit that last changed each.
+    pub expand: bool,
+    pub after: Option<Vec<u8>>,
+    pub limit: Option<usize>,
+}
+
+/// llama.cpp reads the first page only.
+const PAGE: usize = 1000;
+const PAGE_EXPANDED: usize = 100;
+pub const PATHS_MAX: usize = 2000;
+/// Commits looked at to find who changed a file last. Where that is not enough, the file has no last commit.
+const COMMITS_MAX: usize = 20_000;
+
+impl At {
+    /// What lies in the folder `path`, which is empty for the root.
+    pub async fn list(&self, path: &str, listing: Listing) -> Result<Page, HubError> {
+        let path = path.trim_end_matches('/').to_owned();
+        let at = self.clone();
+        // Some milliseconds for a full page.
+        blocking(move || at.list_blocking(&path, &listing)).await
+    }
+
+    fn list_blocking(&self, path: &str, listing: &Listing) -> Result<Page, HubError> {
+        let folder = self.find(path)?.filter(Found::is_tree).ok_or_else(|| self.no_entry(path))?;
+        let page = if listing.expand { PAGE_EXPANDED } else { PAGE };
+        let max = listing.limit.unwrap_or(page).clamp(1, page);
+        let after = listing.after.as_deref();
+        let mut items =
+            tree::list(&self.snapshot, folder.oid, path.as_bytes(), listing.recursive, after, max + 1)?;
+        let more = items.len() > max;
+        items.truncate(max);
+        let next = items.last().filter(|_| more).map(Item::key);
+        let last = if listing.expand { self.last_commits(&items)? } else { Vec::new() };
+        let entries = items.iter().enumerate().map(|(at, item)| {
+            let last = last.get(at).cloned().flatten();
+            self.entry(&item.path, &item.found, last)
+        });
+        Ok(Page { entries: entries.filter_map(Result::transpose).collect::<Result<_, _>>()?, next })
+    }
+
+    /// Those of `paths` that are there, in the order in which they are asked for.
+    pub async fn paths(&self, paths: Vec<String>, expand: bool) -> Result<Vec<Entry>, HubError> {
+        if paths.len() > PATHS_MAX {
+            return Err(HubError::Invalid(format!("at most {PATHS_MAX} paths can be asked for at once")));
+        }
+        let at = self.clone();
+        blocking(move || {
+            let mut items = Vec::new();
+            for path in &paths {
+                let path = path.trim_end_matches('/');
+                // The root is no entry of anything.
+                if let Some(found) = at.find(path)?.filter(|_| !path.is_empty()) {
+                    items.push(Item { path: path.as_bytes().to_vec(), found });
+                }
+            }
+            let last = if expand { at.last_commits(&items)? } else { Vec::new() };
+            let entries = items
+                .iter()
+                .enumerate()
+                .map(|(place, item)| at.entry(&item.path, &item.found, last.get(place).cloned().flatten()));
+            entries.filter_map(Result::transpose).collect()
+        })
+        .await
+    }
+
+    /// `None` for what is neither file nor folder (a commit of another repository).
+    fn entry(
+        &self,
+        path: &[u8],
+        found: &Found,
+        last_commit: Option<LastCommit>,
+    ) -> Result<Option<Entry>, HubError> {
+        let path = String::from_utf8_lossy(path).into_owned();
+        if found.is_tree() {
+            return Ok(Some(Entry::Directory { oid: found.oid.to_string(), size: 0, path, last_commit }));
+        }
+        if !found.is_blob() {
+            return Ok(None);
+        }
+        let blob_size = self.snapshot.size(&found.oid).unwrap_or(0);
+        let lfs = self.pointer(&found.oid)?.map(|target| Lfs {
+            oid: database::Sha256(target.sha256).to_string(),
+            size: target.size,
+            pointer_size: blob_size,
+        });
+        let size = lfs.as_ref().map_or(blob_size, |lfs| lfs.size);
+        Ok(Some(Entry::File(File { oid: found.oid.to_string(), size, lfs, path, last_commit })))
+    }
+
+    fn last_commits(&self, items: &[Item]) -> Result<Vec<Option<LastCommit>>, HubError> {
+        let paths: Vec<_> = items.iter().map(|item| String::from_utf8_lossy(&item.path)).collect();
+        let paths: Vec<&str> = paths.iter().map(AsRef::as_ref).collect();
+        let found = log::last_changes(&self.snapshot, &self.commit, &paths, COMMITS_MAX)?;
+        let describe = |commit: Option<Oid>| commit.map(|commit| self.last_commit(&commit)).transpose();
+        found.into_iter().map(describe).collect()
+    }
+
+    fn last_commit(&self, commit: &Oid) -> Result<LastCommit, HubError> {
+        let entry = log::entry(&self.snapshot, commit)?;
+        let date = iso(entry.committer_seconds.saturating_mul(1000));
+        Ok(LastCommit { id: commit.to_string(), title: entry.title().to_owned(), date })
+    }
+}

@@ -1,0 +1,93 @@
+//! The Hub's use cases: what `huggingface_hub` and its kin ask for, without HTTP. Repositories and who owns them, files
+//! by path, history, commits made of single files, cards and what follows from them, lists.
+//!
+//! Answers are plain data that serialise to the JSON clients parse; the names of their fields are the clients'. It moves
+//! no ref itself (`change` does), decides no permission (`auth` did, every entry point takes the proof), and knows no
+//! route and no header.
+//!
+//! Start at [`Hub`], then [`at`] (a revision that is being read) and [`upload`] (a commit on its way in).
+
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
+
+pub mod at;
+pub mod card;
+pub mod commit_lines;
+mod dates;
+mod defaults;
+mod error;
+pub mod facts;
+pub mod files;
+pub mod history;
+pub mod info;
+pub mod listing;
+pub mod people;
+pub mod preupload;
+pub mod refs;
+pub mod repos;
+pub mod resolve;
+pub mod upload;
+
+use std::sync::Arc;
+
+use change::Changes;
+use database::{Database, Visibility};
+use lfs::Objects;
+use repository::Repositories;
+
+pub use error::HubError;
+
+/// The hub over one set of rows and bytes. Cheap to clone.
+#[derive(Clone)]
+pub struct Hub(Arc<Inner>);
+
+struct Inner {
+    database: Database,
+    repositories: Arc<Repositories>,
+    changes: Changes,
+    objects: Objects,
+    settings: Settings,
+    facts: facts::Fresh,
+}
+
+/// What an administrator set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub auth: auth::Settings,
+    /// Of repositories created by somebody who did not say.
+    pub default_visibility: Visibility,
+    /// Large files up to this size may come inside a commit; the hub makes them LFS objects.
+    pub inline_bytes_max: u64,
+    /// A file that is not in LFS.
+    pub blob_bytes_max: u64,
+    /// Of large objects, of namespaces that have none of their own.
+    pub quota: Option<u64>,
+}
+
+impl Hub {
+    pub fn new(
+        database: Database,
+        repositories: Arc<Repositories>,
+        changes: Changes,
+        objects: Objects,
+        settings: Settings,
+    ) -> Hub {
+        let facts = facts::Fresh::default();
+        Hub(Arc::new(Inner { database, repositories, changes, objects, settings, facts }))
+    }
+
+    pub fn database(&self) -> &Database {
+        &self.0.database
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+}
+
+/// Runs blocking `work` off the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+    }
+}

@@ -1,0 +1,110 @@
+//! Lists of repositories.
+
+use auth::Identity;
+use database::{Listing, Order, Place, RepoId, RepoKind};
+use serde_json::{Map, Value};
+
+use crate::info::{chosen, identity, of_facts};
+use crate::{Hub, HubError, blocking};
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    pub author: Option<String>,
+    pub search: Option<String>,
+    /// All of these tags.
+    pub tags: Vec<String>,
+    pub gated: Option<bool>,
+    pub by_modified: bool,
+    pub limit: Option<u32>,
+    pub cursor: Option<String>,
+    pub expand: Vec<String>,
+    /// Cards, configs and files too.
+    pub full: bool,
+    pub card_data: bool,
+}
+
+#[derive(Debug)]
+pub struct Page {
+    pub repos: Vec<Value>,
+    /// Of the next page.
+    pub cursor: Option<String>,
+}
+
+const PAGE: u32 = 100;
+const PAGE_MAX: u32 = 1000;
+
+impl Hub {
+    pub async fn list(&self, identity: &Identity, kind: RepoKind, query: &Query) -> Result<Page, HubError> {
+        self.refresh().await?;
+        let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+        let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
+        let listing = Listing {
+            kind,
+            seen: auth::seen(self.0.settings.auth, identity),
+            namespace: query.author.as_ref().map(|author| author.to_ascii_lowercase()),
+            search: query.search.clone().filter(|search| !search.is_empty()),
+            tags: query.tags.clone(),
+            gated: query.gated,
+            order: if query.by_modified { Order::Modified } else { Order::Created },
+            after,
+            limit: limit + 1,
+        };
+        let database = self.0.database.clone();
+        let mut found = blocking(move || database.list_repos(&listing)).await?;
+        let more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let cursor = found.last().filter(|_| more).map(|listed| cursor(listed.place));
+        let repos = found.iter().map(|listed| entry(listed, query)).collect::<Result<_, _>>()?;
+        Ok(Page { repos, cursor })
+    }
+}
+
+fn entry(listed: &database::Listed, query: &Query) -> Result<Value, HubError> {
+    let mut fields = Map::new();
+    identity(&listed.repo, &mut fields);
+    let facts = match &listed.facts {
+        None => Value::Null,
+        Some(facts) => serde_json::from_str(&facts.document).map_err(HubError::internal)?,
+    };
+    of_facts(listed.repo.path.kind, &facts, &mut fields);
+    let modified_ms = listed.facts.as_ref().map_or(listed.repo.created_ms, |facts| facts.modified_ms);
+    fields.insert("lastModified".into(), crate::dates::iso(modified_ms).into());
+    fields.insert("sha".into(), listed.tip.map_or(Value::Null, |tip| tip.to_string().into()));
+    if query.expand.is_empty() && !query.full {
+        if !query.card_data {
+            fields.remove("cardData");
+        }
+        for field in ["config", "transformersInfo", "model-index"] {
+            fields.remove(field);
+        }
+    }
+    Ok(chosen(fields, &query.expand))
+}
+
+fn cursor(place: Place) -> String {
+    format!("{}-{}", place.ms, place.repo.0)
+}
+
+fn parse_cursor(text: &str) -> Result<Place, HubError> {
+    let place = text
+        .rsplit_once('-')
+        .and_then(|(ms, repo)| Some(Place { ms: ms.parse().ok()?, repo: RepoId(repo.parse().ok()?) }));
+    place.ok_or_else(|| HubError::Invalid("this cursor is not one of ours".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors() {
+        let place = Place { ms: 1_700_000_000_000, repo: RepoId(7) };
+        assert_eq!(parse_cursor(&cursor(place)).unwrap(), place);
+        let before_1970 = Place { ms: -5, repo: RepoId(1) };
+        assert_eq!(parse_cursor(&cursor(before_1970)).unwrap(), before_1970);
+        for bad in ["", "1", "a-b", "1-", "-1"] {
+            assert!(parse_cursor(bad).is_err(), "{bad}");
+        }
+    }
+}

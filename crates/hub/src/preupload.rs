@@ -1,0 +1,193 @@
+//! Which files of a commit go which way.
+
+use auth::{Authorized, Write};
+use base64::Engine;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use database::Oid;
+use repository::attributes::{Attributes, Ignore};
+use repository::{ReadError, Snapshot};
+use serde::{Deserialize, Serialize};
+
+use crate::at::At;
+use crate::{Hub, HubError, blocking};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request {
+    pub files: Vec<Asked>,
+    /// Instead of the repository's own.
+    pub git_ignore: Option<String>,
+    pub git_attributes: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Asked {
+    pub path: String,
+    /// The first bytes, in base64.
+    #[serde(default)]
+    pub sample: String,
+    #[serde(default)]
+    pub size: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Response {
+    pub files: Vec<Answered>,
+    #[serde(rename = "commitOid", skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answered {
+    pub path: String,
+    pub upload_mode: Mode,
+    pub should_ignore: bool,
+    /// Of what is there now: of a file in LFS its SHA-256, of another one the id of its blob. Only where the client would
+    /// compare it with the same of what it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oid: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    Lfs,
+    /// In the commit.
+    Regular,
+}
+
+/// How the client uploads what goes to LFS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Client {
+    /// By LFS.
+    Lfs,
+    /// By a protocol that this hub does not have: what is not too large, it is asked to put into the commit.
+    Inline,
+}
+
+const FILES_MAX: usize = 5000;
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+impl Hub {
+    pub async fn preupload(
+        &self,
+        access: &Authorized<Write>,
+        revision: &str,
+        request: Request,
+        client: Client,
+    ) -> Result<Response, HubError> {
+        if request.files.len() > FILES_MAX {
+            return Err(HubError::Invalid(format!("at most {FILES_MAX} files can be asked for at once")));
+        }
+        let snapshot = self.snapshot(access.repo()).await?;
+        let at = match snapshot.refs().is_empty() {
+            true => None,
+            false => Some(At::resolve(std::sync::Arc::clone(&snapshot), revision)?),
+        };
+        let rules = self.rules();
+        blocking(move || answer(&snapshot, at.as_ref(), request, client, rules)).await
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        let settings = &self.0.settings;
+        Rules { blob_bytes_max: settings.blob_bytes_max, inline_bytes_max: settings.inline_bytes_max }
+    }
+}
+
+/// Sizes from which files go elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub blob_bytes_max: u64,
+    pub inline_bytes_max: u64,
+}
+
+fn answer(
+    snapshot: &Snapshot,
+    at: Option<&At>,
+    request: Request,
+    client: Client,
+    rules: Rules,
+) -> Result<Response, HubError> {
+    let tree = at.map(|at| at.tree);
+    let mut attributes = Attributes::new(snapshot, tree);
+    if let Some(content) = &request.git_attributes {
+        attributes.set("", content.as_bytes());
+    }
+    let ignore = match (&request.git_ignore, tree) {
+        (Some(content), _) => Some(Ignore::new(content.as_bytes())),
+        (None, Some(tree)) => Ignore::of_tree(snapshot, tree)?,
+        (None, None) => None,
+    };
+    let mut files = Vec::with_capacity(request.files.len());
+    for Asked { path, sample, size } in request.files {
+        let sample = BASE64.decode(&sample).map_err(|_| {
+            HubError::Invalid(format!("the sample of {} is not base64", crate::at::shown(&path)))
+        })?;
+        let lfs = is_large(&mut attributes, &path, size, &sample, rules)?;
+        let mode = match (lfs, client) {
+            (false, _) => Mode::Regular,
+            (true, Client::Inline) if size <= rules.inline_bytes_max => Mode::Regular,
+            (true, _) => Mode::Lfs,
+        };
+        let should_ignore = ignore.as_ref().is_some_and(|ignore| ignore.is_ignored(&path));
+        let oid = at.map(|at| oid(at, &path, lfs, mode)).transpose()?.flatten();
+        files.push(Answered { path, upload_mode: mode, should_ignore, oid });
+    }
+    Ok(Response { files, commit: at.map(|at| at.commit.to_string()) })
+}
+
+/// Whether a file is to be stored by LFS: by the rules of the repository, for its size, or since it is no text.
+pub(crate) fn is_large(
+    attributes: &mut Attributes<'_>,
+    path: &str,
+    size: u64,
+    sample: &[u8],
+    rules: Rules,
+) -> Result<bool, ReadError> {
+    // Git itself reads these, and empty files are no objects.
+    let name = path.rsplit('/').next().unwrap_or(path);
+    if size == 0 || matches!(name, ".gitattributes" | ".gitignore" | ".gitmodules") {
+        return Ok(false);
+    }
+    Ok(size > rules.blob_bytes_max || is_binary(sample) || attributes.is_lfs(path)?)
+}
+
+/// Whether the beginning of a file shows that it is no text.
+fn is_binary(sample: &[u8]) -> bool {
+    match std::str::from_utf8(sample) {
+        Ok(text) => text.contains('\0'),
+        // Cut in the middle of a character.
+        Err(error) => error.error_len().is_some() || sample[..error.valid_up_to()].contains(&0),
+    }
+}
+
+fn oid(at: &At, path: &str, lfs: bool, mode: Mode) -> Result<Option<String>, HubError> {
+    let Some(found) = at.find(path)?.filter(repository::tree::Found::is_blob) else { return Ok(None) };
+    let blob: Oid = found.oid;
+    Ok(match (at.pointer(&blob)?, lfs, mode) {
+        (Some(target), _, Mode::Lfs) => Some(database::Sha256(target.sha256).to_string()),
+        (None, false, Mode::Regular) => Some(blob.to_string()),
+        // Nothing that the client could compare with.
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_and_what_is_none() {
+        for text in [&b""[..], b"abc\n", "é".as_bytes(), &"é".as_bytes()[..1], b"\xef\xbb\xbfbom"] {
+            assert!(!is_binary(text), "{text:?}");
+        }
+        for binary in [&b"\0"[..], b"a\0b", b"\xff\xfe", b"PK\x03\x04\x14\0\0\0", b"\x89PNG\r\n\x1a\n"] {
+            assert!(is_binary(binary), "{binary:?}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Files on their way in.
+
+use auth::Write;
+use http::{Response, header};
+use hub::commit_lines::Form;
+use hub::preupload::{Client, Request as Asked};
+use hub::upload::Receiving;
+
+use super::{Call, json};
+use crate::error::Error;
+use crate::http::Body;
+use crate::route::Target;
+
+pub(super) async fn preupload(
+    mut call: Call<'_>,
+    target: &Target,
+    revision: &str,
+) -> Result<Response<Body>, Error> {
+    refuse_pull_request(&call)?;
+    let access = call.access::<Write>(target)?;
+    let asked: Asked = call.json().await?;
+    let agent = call.request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    let client = client(agent.unwrap_or_default());
+    Ok(json(&call.hub().preupload(&access, revision, asked, client).await?))
+}
+
+pub(super) async fn commit(
+    mut call: Call<'_>,
+    target: &Target,
+    revision: &str,
+) -> Result<Response<Body>, Error> {
+    refuse_pull_request(&call)?;
+    let access = call.access::<Write>(target)?;
+    call.server.node.writable()?;
+    let form = form(&call)?;
+    let mut codings = call.request.headers().get_all(header::CONTENT_ENCODING).iter();
+    if codings.any(|coding| !matches!(coding.as_bytes(), b"" | b"identity")) {
+        return Err(Error::Encoding("of a commit".to_owned()));
+    }
+    let max = call.request.body_max;
+    let mut receiving = Receiving::new(form);
+    let mut spool = call.server.staging.begin();
+    let mut received = 0u64;
+    while let Some(bytes) = call.request.body.receive().await? {
+        received += bytes.len() as u64;
+        if received > max {
+            return Err(Error::TooLarge { max });
+        }
+        let content = receiving.push(&bytes).map_err(|error| Error::Malformed(error.to_string()))?;
+        if !content.is_empty() {
+            spool.write(&content).await?;
+        }
+    }
+    let draft = receiving.finish().map_err(|error| Error::Malformed(error.to_string()))?;
+    let spool = spool.finish().await?;
+    let (hub, branch) = (call.hub().clone(), revision.to_owned());
+    let path = access.repo().path.clone();
+    // From here on it goes on though its client leaves, and a server that stops waits for it.
+    let work = async move { hub.commit(access, &branch, draft, spool).await };
+    let told = call.server.pushes.spawn(work).await.map_err(Error::internal)??;
+    if told.moved {
+        call.server.node.maintenance.notify_one();
+    }
+    let url = format!("{}/{path}/commit/{}", call.origin(), told.commit);
+    Ok(json(&serde_json::json!({
+        "success": true, "commitOid": told.commit.to_string(), "commitUrl": url, "hookOutput": "",
+    })))
+}
+
+fn refuse_pull_request(call: &Call<'_>) -> Result<(), Error> {
+    match call.query()?.is("create_pr") {
+        false => Ok(()),
+        true => Err(Error::NotImplemented(
+            "this hub does not support pull requests; commit to a branch".to_owned(),
+        )),
+    }
+}
+
+fn form(call: &Call<'_>) -> Result<Form, Error> {
+    let given = call.request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    match given.and_then(|value| value.split(';').next()).map(str::trim) {
+        Some("application/x-ndjson" | "application/ndjson") => Ok(Form::Lines),
+        Some("application/json") => Ok(Form::Object),
+        _ => Err(Error::MediaType("application/x-ndjson")),
+    }
+}
+
+/// Since 1.20 `huggingface_hub` uploads what goes to LFS by Xet, and there is no way to tell it otherwise but to ask for
+/// the file in the commit.
+fn client(agent: &str) -> Client {
+    let version = agent.split("hf_hub/").nth(1).map(|rest| rest.split(|c: char| !c.is_ascii_digit()));
+    let mut numbers = version.into_iter().flatten().map(|digits| digits.parse::<u32>().unwrap_or(0));
+    match (numbers.next(), numbers.next()) {
+        (Some(major), minor) if (major, minor.unwrap_or(0)) >= (1, 20) => Client::Inline,
+        _ => Client::Lfs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_uploads_by_lfs() {
+        for (agent, expected) in [
+            ("unknown/None; hf_hub/2.4.0; python/3.11.7", Client::Inline),
+            ("datasets/5.2.0; hf_hub/1.20.0; python/3.11.7", Client::Inline),
+            ("unknown/None; hf_hub/1.19.2; python/3.11.7", Client::Lfs),
+            ("unknown/None; hf_hub/0.36.2; python/3.11.7", Client::Lfs),
+            ("node", Client::Lfs),
+            ("", Client::Lfs),
+            ("hf_hub/", Client::Lfs),
+        ] {
+            assert_eq!(client(agent), expected, "{agent}");
+        }
+    }
+}

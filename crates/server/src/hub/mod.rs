@@ -1,0 +1,184 @@
+//! The Hub's API over HTTP. What happens is decided in the crate `hub`; here requests are read and answers written.
+
+mod commit;
+mod files;
+mod people;
+mod query;
+mod refs;
+mod repos;
+mod resolve;
+
+use std::sync::Arc;
+
+use auth::{Authorized, Right};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::address::base_url;
+use crate::door::Visitor;
+use crate::error::Error;
+use crate::http::{Body, Exchange, Request};
+use crate::hub_route::HubRoute;
+use crate::route::Target;
+use crate::serve::Server;
+use query::Query;
+
+pub(crate) const REPO_COMMIT: HeaderName = HeaderName::from_static("x-repo-commit");
+
+pub(crate) async fn dispatch(
+    server: &Arc<Server>,
+    request: &mut Request,
+    exchange: &mut Exchange,
+    route: HubRoute,
+) -> Result<Response<Body>, Error> {
+    let mut call = Call { server, request, exchange };
+    match route {
+        HubRoute::WhoAmI => people::whoami(call).await,
+        HubRoute::UserOverview { name } => people::user(call, &name),
+        HubRoute::OrgOverview { name } => people::org(call, &name),
+        HubRoute::OrgMembers { name } => people::members(call, &name),
+        HubRoute::RepoCreate => repos::create(call).await,
+        HubRoute::RepoDelete => repos::delete(call).await,
+        HubRoute::RepoMove => repos::rename(call).await,
+        HubRoute::List { kind } => repos::list(call, kind).await,
+        HubRoute::Info { repo, revision } => repos::info(call, &repo, revision.as_deref()).await,
+        HubRoute::Settings { repo } => repos::set(call, &repo).await,
+        HubRoute::AuthCheck { repo, write } => repos::auth_check(call, &repo, write),
+        HubRoute::Tree { repo, revision, path } => files::tree(call, &repo, &revision, &path).await,
+        HubRoute::PathsInfo { repo, revision } => files::paths(call, &repo, &revision).await,
+        HubRoute::Refs { repo } => refs::list(call, &repo).await,
+        HubRoute::Commits { repo, revision } => refs::commits(call, &repo, &revision).await,
+        HubRoute::BranchCreate { repo, name } => refs::create_branch(call, &repo, &name).await,
+        HubRoute::BranchDelete { repo, name } => refs::delete_branch(call, &repo, &name).await,
+        HubRoute::TagCreate { repo, revision } => refs::create_tag(call, &repo, &revision).await,
+        HubRoute::TagDelete { repo, name } => refs::delete_tag(call, &repo, &name).await,
+        HubRoute::Preupload { repo, revision } => commit::preupload(call, &repo, &revision).await,
+        HubRoute::Commit { repo, revision } => commit::commit(call, &repo, &revision).await,
+        HubRoute::Resolve { repo, revision, path } => resolve::file(call, &repo, &revision, &path).await,
+        HubRoute::Raw { repo, revision, path } => resolve::raw(call, &repo, &revision, &path).await,
+        HubRoute::ValidateYaml => repos::validate_yaml(call).await,
+        HubRoute::AgentHarnesses => Ok(json(&serde_json::json!({ "standardEnvVars": [], "harnesses": {} }))),
+        HubRoute::Telemetry => {
+            call.discard().await;
+            Ok(json(&serde_json::json!({})))
+        }
+        HubRoute::Tasks => Ok(json(&repos::tasks())),
+        HubRoute::Refused { what } => {
+            call.discard().await;
+            Err(Error::NotImplemented(format!("this hub does not support {what}")))
+        }
+    }
+}
+
+/// One request, and all that is needed to answer it.
+pub(crate) struct Call<'c> {
+    server: &'c Arc<Server>,
+    request: &'c mut Request,
+    exchange: &'c mut Exchange,
+}
+
+impl Call<'_> {
+    fn hub(&self) -> &::hub::Hub {
+        &self.server.node.hub
+    }
+
+    fn origin(&self) -> String {
+        base_url(&self.server.node.config, self.request.headers())
+    }
+
+    fn query(&self) -> Result<Query, Error> {
+        Query::parse(self.request.head.uri.query().unwrap_or_default())
+    }
+
+    fn visitor(&mut self, target: &Target) -> Result<Visitor, Error> {
+        Visitor::new(self.server, self.request.headers(), self.exchange, target)
+    }
+
+    fn access<A: Right>(&mut self, target: &Target) -> Result<Authorized<A>, Error> {
+        let server = self.server;
+        self.visitor(target)?.may::<A>(server)
+    }
+
+    fn identity(&mut self) -> Result<auth::Identity, Error> {
+        let identity = crate::door::identify(self.server, self.request.headers())?;
+        self.exchange.set_user(identity.name());
+        Ok(identity)
+    }
+
+    async fn body(&mut self) -> Result<Bytes, Error> {
+        self.request.stage(&self.server.fetch_bodies).await
+    }
+
+    /// A document that must be understood. Nothing at all is one without fields.
+    async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        let body = self.body().await?;
+        let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        serde_json::from_slice(text).map_err(|error| Error::Malformed(format!("the request's JSON: {error}")))
+    }
+
+    /// Whatever was sent with a request that needs no body.
+    async fn discard(&mut self) {
+        self.request.body.settle().await;
+    }
+}
+
+/// A document of JSON.
+pub(crate) fn json(document: &impl Serialize) -> Response<Body> {
+    let text = serde_json::to_string(document).expect("because our documents have string keys");
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn ok() -> Response<Body> {
+    json(&serde_json::json!({}))
+}
+
+/// The same address below the name that the repository has now.
+fn moved(location: String) -> Result<Response<Body>, Error> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    let location = HeaderValue::try_from(location).map_err(Error::internal)?;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+/// `Link: <…>; rel="next"`, absolute: some clients follow nothing else.
+fn link_next(headers: &mut HeaderMap, url: &str) {
+    if let Ok(value) = HeaderValue::try_from(format!("<{url}>; rel=\"next\"")) {
+        headers.insert(header::LINK, value);
+    }
+}
+
+/// The answer to a browser that asks whether a page of another origin may ask us.
+pub(crate) fn preflight() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static(
+            "Authorization, Content-Type, Range, If-None-Match, If-Range, Accept, X-Request-Id, X-Amzn-Trace-Id",
+        ),
+    );
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}
+
+/// Any page may ask, with a token of its own; cookies do not count here.
+pub(crate) fn allow_any_origin(headers: &mut HeaderMap) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static(
+            "X-Repo-Commit, X-Request-Id, X-Error-Code, X-Error-Message, X-Total-Count, ETag, Link, Accept-Ranges, \
+             Content-Range, X-Linked-Size, X-Linked-ETag, X-Xet-Hash",
+        ),
+    );
+}

@@ -1,0 +1,239 @@
+//! Repositories as a whole.
+
+use auth::{Admin, Discover, Read, Write};
+use database::{RepoKind, RepoPath};
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use hub::info::Wanted;
+use hub::listing::Query as Asked;
+use hub::repos::{Create, Settings, id};
+use hub::{HubError, card};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::{Value, json as document};
+
+use super::{Call, json, link_next, moved, ok};
+use crate::error::Error;
+use crate::http::Body;
+use crate::route::Target;
+
+/// As addresses of the API have it.
+pub(super) fn kind_segment(kind: RepoKind) -> &'static str {
+    match kind {
+        RepoKind::Model => "models",
+        RepoKind::Dataset => "datasets",
+        RepoKind::Space => "spaces",
+    }
+}
+
+fn kind_named(name: Option<&str>) -> Result<RepoKind, Error> {
+    match name {
+        None | Some("model") => Ok(RepoKind::Model),
+        Some("dataset") => Ok(RepoKind::Dataset),
+        Some("space") => Ok(RepoKind::Space),
+        Some("kernel" | "bucket") => {
+            Err(Error::NotImplemented("this hub has models, datasets and Spaces only".to_owned()))
+        }
+        Some(_) => Err(Error::BadRequest("type is model, dataset or space")),
+    }
+}
+
+#[derive(Deserialize)]
+struct Typed<T> {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    #[serde(flatten)]
+    rest: T,
+}
+
+pub(super) async fn create(mut call: Call<'_>) -> Result<Response<Body>, Error> {
+    let identity = call.identity()?;
+    let Typed { kind, rest } = call.json::<Typed<Create>>().await?;
+    let kind = kind_named(kind.as_deref())?;
+    call.server.node.writable()?;
+    let origin = call.origin();
+    let made = call.hub().create(&identity, kind, rest).await;
+    let repo = made.map_err(|error| match error {
+        HubError::Exists { ref path, .. } => {
+            Error::Exists { message: error.to_string(), url: format!("{origin}/{path}") }
+        }
+        other => other.into(),
+    })?;
+    call.exchange.set_repo(&repo.path);
+    call.server.node.maintenance.notify_one();
+    let named = id(&repo.path);
+    Ok(json(&document!({
+        "url": format!("{origin}/{}", repo.path), "name": named, "id": format!("{:024x}", repo.id.0),
+    })))
+}
+
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    organization: Option<String>,
+}
+
+pub(super) async fn delete(mut call: Call<'_>) -> Result<Response<Body>, Error> {
+    let identity = call.identity()?;
+    let Typed { kind, rest: Named { name, organization } } = call.json::<Typed<Named>>().await?;
+    let kind = kind_named(kind.as_deref())?;
+    let path = call.hub().path_of(&identity, kind, &name, organization.as_deref());
+    let target = Target { path: path.ok(), dot_git: false };
+    let access = call.access::<Admin>(&target)?;
+    call.hub().delete(&access).await?;
+    Ok(ok())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Move {
+    from_repo: String,
+    to_repo: String,
+}
+
+pub(super) async fn rename(mut call: Call<'_>) -> Result<Response<Body>, Error> {
+    let identity = call.identity()?;
+    let Typed { kind, rest: Move { from_repo, to_repo } } = call.json::<Typed<Move>>().await?;
+    let kind = kind_named(kind.as_deref())?;
+    let from = call.hub().path_of(&identity, kind, &from_repo, None);
+    let to: RepoPath = call.hub().path_of(&identity, kind, &to_repo, None)?;
+    let access = call.access::<Admin>(&Target { path: from.ok(), dot_git: false })?;
+    call.server.node.writable()?;
+    let repo = call.hub().rename(&identity, &access, to).await?;
+    call.server.node.maintenance.notify_one();
+    Ok(json(&document!({ "url": format!("{}/{}", call.origin(), repo.path) })))
+}
+
+pub(super) async fn set(mut call: Call<'_>, target: &Target) -> Result<Response<Body>, Error> {
+    let access = call.access::<Admin>(target)?;
+    let settings: Settings = call.json().await?;
+    call.server.node.writable()?;
+    let hub = call.hub().clone();
+    let changed = hub.set(&access, settings).await;
+    // Also if it failed half way.
+    if !matches!(changed, Ok(false)) {
+        call.server.node.drop_cached_answers();
+    }
+    changed?;
+    Ok(ok())
+}
+
+pub(super) fn auth_check(mut call: Call<'_>, target: &Target, write: bool) -> Result<Response<Body>, Error> {
+    match write {
+        true => drop(call.access::<Write>(target)?),
+        false => drop(call.access::<Read>(target)?),
+    }
+    Ok(ok())
+}
+
+pub(super) async fn info(
+    mut call: Call<'_>,
+    target: &Target,
+    revision: Option<&str>,
+) -> Result<Response<Body>, Error> {
+    let visitor = call.visitor(target)?;
+    let access = visitor.may::<Discover>(call.server)?;
+    let query = call.query()?;
+    let reads = matches!(call.request.head.method, Method::GET | Method::HEAD);
+    if visitor.renamed && reads {
+        let revision = revision
+            .map(|revision| format!("/revision/{}", utf8_percent_encode(revision, NON_ALPHANUMERIC)))
+            .unwrap_or_default();
+        let kind = kind_segment(access.repo().path.kind);
+        let query = call.request.head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let path = id(&access.repo().path);
+        return moved(format!("{}/api/{kind}/{path}{revision}{query}", call.origin()));
+    }
+    let at = match revision {
+        Some(revision) => Some(call.hub().at(&access, revision).await?),
+        None => call.hub().head(&access).await?,
+    };
+    let wanted =
+        Wanted { expand: query.all("expand").map(str::to_owned).collect(), blobs: query.is("blobs") };
+    let mut fields = call.hub().info(&access, at.as_ref(), &wanted).await?;
+    if query.is("securityStatus")
+        && let Value::Object(fields) = &mut fields
+    {
+        fields.insert("securityRepoStatus".into(), document!({ "scansDone": false, "filesWithIssues": [] }));
+    }
+    let mut response = json(&fields);
+    if let Some(at) = at {
+        response.headers_mut().insert(super::REPO_COMMIT, super::files::commit_header(at.commit));
+    }
+    Ok(response)
+}
+
+pub(super) async fn list(mut call: Call<'_>, kind: RepoKind) -> Result<Response<Body>, Error> {
+    let identity = call.identity()?;
+    let query = call.query()?;
+    let commas = |name: &str| -> Vec<String> {
+        let values = query.all(name).flat_map(|value| value.split(','));
+        values.map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned).collect()
+    };
+    let mut tags = commas("filter");
+    for name in ["tags", "library", "pipeline_tag", "task"] {
+        tags.extend(commas(name));
+    }
+    tags.extend(commas("trained_dataset").into_iter().map(|name| match name.starts_with("dataset:") {
+        true => name,
+        false => format!("dataset:{name}"),
+    }));
+    let asked = Asked {
+        author: query.get("author").map(str::to_owned),
+        search: query.get("search").map(str::to_owned),
+        tags,
+        gated: query.get("gated").map(|_| query.is("gated")),
+        by_modified: query.get("sort").is_some_and(|sort| matches!(sort, "lastModified" | "last_modified")),
+        limit: query.number("limit")?.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+        cursor: query.get("cursor").map(str::to_owned),
+        expand: query.all("expand").map(str::to_owned).collect(),
+        full: query.is("full"),
+        card_data: query.is("cardData"),
+    };
+    let page = call.hub().list(&identity, kind, &asked).await?;
+    let mut response = json(&page.repos);
+    if let Some(cursor) = page.cursor {
+        let others = call.request.head.uri.query().unwrap_or_default();
+        let others: Vec<&str> =
+            others.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("cursor=")).collect();
+        let others: String = others.iter().map(|pair| format!("{pair}&")).collect();
+        let url = format!("{}/api/{}?{others}cursor={cursor}", call.origin(), kind_segment(kind));
+        link_next(response.headers_mut(), &url);
+    }
+    Ok(response)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Yaml {
+    content: String,
+    repo_type: Option<String>,
+}
+
+/// Asked before every upload of a README. What is wrong with it is in the answer, whose status says whether anything is.
+pub(super) async fn validate_yaml(mut call: Call<'_>) -> Result<Response<Body>, Error> {
+    let Yaml { content, repo_type } = call.json().await?;
+    let kind = kind_named(repo_type.as_deref())?;
+    let verdict = tokio::task::spawn_blocking(move || card::validate(content.as_bytes(), kind));
+    let verdict = verdict.await.map_err(Error::internal)?;
+    let messages =
+        |texts: &[String]| -> Value { texts.iter().map(|text| document!({ "message": text })).collect() };
+    let mut response = json(&document!({
+        "errors": messages(&verdict.errors), "warnings": messages(&verdict.warnings),
+    }));
+    if !verdict.errors.is_empty() {
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+    }
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The tasks that models are listed by.
+pub(super) fn tasks() -> Value {
+    let task = |(id, label): &(&str, &str)| {
+        (
+            (*id).to_owned(),
+            document!({ "id": id, "label": label, "datasets": [], "models": [], "spaces": [], "metrics": [] }),
+        )
+    };
+    Value::Object(card::PIPELINES.iter().map(task).collect())
+}

@@ -1,0 +1,236 @@
+//! `…/resolve/…` and `…/raw/…`: the files themselves.
+//!
+//! What users put into repositories never runs in our name: nothing is sent as a page, and what a browser might take for
+//! one is saved instead of shown.
+
+use std::ops::Range;
+
+use auth::Read;
+use database::Oid;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+use hub::at::At;
+use hub::resolve::{Content, File};
+use lfs::Resolved;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{Call, REPO_COMMIT, moved};
+use crate::error::Error;
+use crate::http::Body;
+use crate::lfs::{Asked, content};
+use crate::route::Target;
+
+const LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
+const LINKED_SIZE: HeaderName = HeaderName::from_static("x-linked-size");
+const SANDBOX: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; sandbox";
+/// In a path, slashes stay.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+pub(super) async fn file(
+    call: Call<'_>,
+    target: &Target,
+    revision: &str,
+    path: &str,
+) -> Result<Response<Body>, Error> {
+    send(call, target, revision, path, "resolve").await
+}
+
+pub(super) async fn raw(
+    call: Call<'_>,
+    target: &Target,
+    revision: &str,
+    path: &str,
+) -> Result<Response<Body>, Error> {
+    send(call, target, revision, path, "raw").await
+}
+
+async fn send(
+    mut call: Call<'_>,
+    target: &Target,
+    revision: &str,
+    path: &str,
+    verb: &'static str,
+) -> Result<Response<Body>, Error> {
+    let visitor = call.visitor(target)?;
+    let access = visitor.may::<Read>(call.server)?;
+    if visitor.renamed {
+        let query = call.request.head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let revision = utf8_percent_encode(revision, NON_ALPHANUMERIC);
+        let path = utf8_percent_encode(path, IN_PATH);
+        // Relative: some clients keep their token for nothing else.
+        return moved(format!("/{}/{verb}/{revision}/{path}{query}", access.repo().path));
+    }
+    let at = call.hub().at(&access, revision).await?;
+    let file = if verb == "raw" { at.raw(path)? } else { at.file(path)? };
+    let etag = format!("\"{}\"", file.etag);
+    let is_head = call.request.head.method == Method::HEAD;
+    let asked = Asked::of(call.request.headers(), &etag, file.size);
+    let (status, range) = match asked {
+        Asked::Unmodified => (StatusCode::NOT_MODIFIED, None),
+        // A range is of a GET's content.
+        _ if is_head => (StatusCode::OK, Some(0..file.size)),
+        Asked::Whole => (StatusCode::OK, Some(0..file.size)),
+        Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
+        Asked::Nothing => return Err(Error::NoSuchRange { size: file.size }),
+    };
+    let sent = match &range {
+        Some(range) if !is_head => body(&call, &access, &at, &file, range.clone()).await?,
+        _ => Sent::Bytes(Body::empty()),
+    };
+    let mut response = match sent {
+        Sent::Bytes(body) => {
+            let mut response = Response::new(body);
+            *response.status_mut() = status;
+            if let Some(range) = range {
+                describe(&mut response, &range, file.size, status);
+            }
+            response
+        }
+        // With the range that was asked for, which the client repeats there.
+        Sent::Elsewhere(url) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::FOUND;
+            let url = HeaderValue::try_from(url).map_err(Error::internal)?;
+            response.headers_mut().insert(header::LOCATION, url);
+            response
+        }
+    };
+    let download = call.query()?.is("download");
+    name(&mut response, &file, &at, path, download);
+    Ok(response)
+}
+
+enum Sent {
+    Bytes(Body),
+    Elsewhere(String),
+}
+
+async fn body(
+    call: &Call<'_>,
+    access: &auth::Authorized<Read>,
+    at: &At,
+    file: &File,
+    range: Range<u64>,
+) -> Result<Sent, Error> {
+    match &file.content {
+        Content::Blob(oid) => Ok(Sent::Bytes(blob(at, *oid, file.size, range).await?)),
+        Content::Large(sha256) => match call.hub().large(access, *sha256, file.size).await? {
+            Resolved::Elsewhere(url) => Ok(Sent::Elsewhere(url)),
+            Resolved::Here(object) => {
+                let body = content(&object, range).await.map_err(crate::lfs::unreadable)?;
+                Ok(Sent::Bytes(body))
+            }
+        },
+    }
+}
+
+/// Inflated at once where the request was read, unless that takes a while.
+const ON_THE_SPOT_BYTES: u64 = 256 * 1024;
+
+async fn blob(at: &At, oid: Oid, size: u64, range: Range<u64>) -> Result<Body, Error> {
+    let bytes = match size <= ON_THE_SPOT_BYTES {
+        true => at.blob_bytes(&oid)?,
+        false => {
+            let at = at.clone();
+            let read = tokio::task::spawn_blocking(move || at.blob_bytes(&oid));
+            read.await.map_err(Error::internal)??
+        }
+    };
+    let end = (range.end as usize).min(bytes.len());
+    Ok(Body::from(bytes.slice((range.start as usize).min(end)..end)))
+}
+
+fn describe(response: &mut Response<Body>, range: &Range<u64>, size: u64, status: StatusCode) {
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
+    if status == StatusCode::PARTIAL_CONTENT {
+        let text = format!("bytes {}-{}/{size}", range.start, range.end - 1);
+        headers.insert(header::CONTENT_RANGE, HeaderValue::try_from(text).expect("because it is ASCII"));
+    }
+}
+
+/// What clients are told of the file, wherever its bytes come from.
+fn name(response: &mut Response<Body>, file: &File, at: &At, path: &str, download: bool) {
+    let quoted = HeaderValue::try_from(format!("\"{}\"", file.etag)).expect("because it is hexadecimal");
+    let file_name = path.rsplit('/').next().unwrap_or(path);
+    let content_type = content_type(file_name, &file.content);
+    let shown = !download && is_harmless(content_type, file_name);
+    let disposition = disposition(file_name, shown);
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, quoted.clone());
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CONTENT_DISPOSITION, disposition);
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
+    headers.insert(REPO_COMMIT, super::files::commit_header(at.commit));
+    if let Content::Large(_) = file.content {
+        headers.insert(LINKED_ETAG, quoted);
+        headers.insert(LINKED_SIZE, HeaderValue::from(file.size));
+    }
+}
+
+fn content_type(file_name: &str, content: &Content) -> &'static str {
+    let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension);
+    match extension.to_ascii_lowercase().as_str() {
+        "json" => "application/json",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "gif" => "image/gif",
+        "webp" => "image/webp",
+        "wav" => "audio/wav",
+        "mp3" => "audio/mpeg",
+        "flac" => "audio/flac",
+        "mp4" => "video/mp4",
+        "webm" => "video/webm",
+        "pdf" => "application/pdf",
+        _ => match content {
+            Content::Blob(_) => "text/plain; charset=utf-8",
+            Content::Large(_) => "application/octet-stream",
+        },
+    }
+}
+
+/// Whether a browser may show it. HTML, SVG and XML are sent as text, and saved.
+fn is_harmless(content_type: &str, file_name: &str) -> bool {
+    let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
+    let is_page =
+        matches!(extension.as_str(), "html" | "htm" | "xhtml" | "svg" | "xml" | "xsl" | "mht" | "mhtml");
+    !is_page && content_type != "application/octet-stream" && content_type != "application/pdf"
+}
+
+/// With the name in both forms, since not every client reads the newer one.
+fn disposition(file_name: &str, shown: bool) -> HeaderValue {
+    let kind = if shown { "inline" } else { "attachment" };
+    let encoded = utf8_percent_encode(file_name, NON_ALPHANUMERIC);
+    let is_plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\' || c == ' ';
+    let plain: String = file_name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    HeaderValue::try_from(format!("{kind}; filename*=UTF-8''{encoded}; filename=\"{plain}\";"))
+        .expect("because it is ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_saved() {
+        let blob = Content::Blob(Oid::NULL);
+        for name in ["index.html", "x.SVG", "a.xml", "x.xhtml"] {
+            let content_type = content_type(name, &blob);
+            assert_eq!(
+                (content_type, is_harmless(content_type, name)),
+                ("text/plain; charset=utf-8", false),
+                "{name}"
+            );
+        }
+        for name in ["README.md", "config.json", "a.png", "x"] {
+            assert!(is_harmless(content_type(name, &blob), name), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_in_headers() {
+        let text = |name| disposition(name, true).to_str().unwrap().to_owned();
+        assert_eq!(text("a b.txt"), "inline; filename*=UTF-8''a%20b%2Etxt; filename=\"a b.txt\";");
+        assert_eq!(text("é\".txt"), "inline; filename*=UTF-8''%C3%A9%22%2Etxt; filename=\"__.txt\";");
+    }
+}

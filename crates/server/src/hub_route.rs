@@ -1,0 +1,343 @@
+//! The routes of the Hub's API, below `/api` and below the address of a repository.
+//!
+//! Unlike git's, these addresses hold encoded slashes (a revision `refs%2Fpr%2F1`, a path `a%2Fb`), so a segment may
+//! decode to something with slashes in it.
+
+use std::borrow::Cow;
+
+use database::RepoKind;
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::route::{NoRoute, Target};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HubRoute {
+    /// `GET /api/whoami-v2`
+    WhoAmI,
+    /// `GET /api/users/{name}/overview`
+    UserOverview { name: String },
+    /// `GET /api/organizations/{name}/overview`
+    OrgOverview { name: String },
+    /// `GET /api/organizations/{name}/members`
+    OrgMembers { name: String },
+    /// `POST /api/repos/create`
+    RepoCreate,
+    /// `DELETE /api/repos/delete`
+    RepoDelete,
+    /// `POST /api/repos/move`
+    RepoMove,
+    /// `GET /api/{type}`
+    List { kind: RepoKind },
+    /// `GET /api/{type}/{repo}[/revision/{revision}]`
+    Info { repo: Target, revision: Option<String> },
+    /// `PUT /api/{type}/{repo}/settings`
+    Settings { repo: Target },
+    /// `GET /api/{type}/{repo}/auth-check[/write]`
+    AuthCheck { repo: Target, write: bool },
+    /// `GET /api/{type}/{repo}/tree/{revision}[/{path}]`
+    Tree { repo: Target, revision: String, path: String },
+    /// `POST /api/{type}/{repo}/paths-info/{revision}`
+    PathsInfo { repo: Target, revision: String },
+    /// `GET /api/{type}/{repo}/refs`
+    Refs { repo: Target },
+    /// `GET /api/{type}/{repo}/commits/{revision}`
+    Commits { repo: Target, revision: String },
+    /// `POST /api/{type}/{repo}/branch/{name}`
+    BranchCreate { repo: Target, name: String },
+    /// `DELETE /api/{type}/{repo}/branch/{name}`
+    BranchDelete { repo: Target, name: String },
+    /// `POST /api/{type}/{repo}/tag/{revision}`
+    TagCreate { repo: Target, revision: String },
+    /// `DELETE /api/{type}/{repo}/tag/{name}`
+    TagDelete { repo: Target, name: String },
+    /// `POST /api/{type}/{repo}/preupload/{revision}`
+    Preupload { repo: Target, revision: String },
+    /// `POST /api/{type}/{repo}/commit/{revision}`
+    Commit { repo: Target, revision: String },
+    /// `GET …/resolve/{revision}/{path}`: a file as it is.
+    Resolve { repo: Target, revision: String, path: String },
+    /// `GET …/raw/{revision}/{path}`: what git has of it.
+    Raw { repo: Target, revision: String, path: String },
+    /// `POST /api/validate-yaml`
+    ValidateYaml,
+    /// `GET /api/agent-harnesses`: asked by `huggingface_hub` when it is loaded.
+    AgentHarnesses,
+    /// `HEAD /api/telemetry/…`: told by libraries unless they are told not to.
+    Telemetry,
+    /// `GET /api/tasks`
+    Tasks,
+    /// What this hub does not do, and says so.
+    Refused { what: &'static str },
+}
+
+const GET: &str = "GET, HEAD";
+const POST: &str = "POST";
+
+impl HubRoute {
+    /// Below `/api`; `rest` are the raw segments behind it.
+    pub(crate) fn api(method: &Method, rest: &[&str]) -> Result<HubRoute, NoRoute> {
+        let rest = decoded(rest).ok_or(NOT_FOUND)?;
+        let rest: Vec<&str> = rest.iter().map(AsRef::as_ref).collect();
+        let (allow, route) = match rest.as_slice() {
+            ["whoami-v2"] => (GET, HubRoute::WhoAmI),
+            ["users", name, "overview"] => (GET, HubRoute::UserOverview { name: (*name).to_owned() }),
+            ["organizations", name, "overview"] => (GET, HubRoute::OrgOverview { name: (*name).to_owned() }),
+            ["organizations", name, "members"] => (GET, HubRoute::OrgMembers { name: (*name).to_owned() }),
+            ["repos", "create"] => (POST, HubRoute::RepoCreate),
+            ["repos", "delete"] => ("DELETE", HubRoute::RepoDelete),
+            ["repos", "move"] => (POST, HubRoute::RepoMove),
+            ["validate-yaml"] => (POST, HubRoute::ValidateYaml),
+            ["agent-harnesses"] => (GET, HubRoute::AgentHarnesses),
+            ["telemetry", ..] => ("GET, HEAD, POST", HubRoute::Telemetry),
+            ["tasks"] => (GET, HubRoute::Tasks),
+            [kind] if kind_of(kind).is_some() => {
+                (GET, HubRoute::List { kind: kind_of(kind).ok_or(NOT_FOUND)? })
+            }
+            [kind, rest @ ..] => match kind_of(kind) {
+                Some(kind) => return repo(method, kind, rest),
+                None => return Err(NOT_FOUND),
+            },
+            [] => return Err(NOT_FOUND),
+        };
+        only(method, allow, route)
+    }
+
+    /// Below the address of a repository: `verb` is `resolve` or `raw`, `rest` are the raw segments behind it.
+    pub(crate) fn file(
+        method: &Method,
+        repo: Target,
+        verb: &str,
+        rest: &[&str],
+    ) -> Result<HubRoute, NoRoute> {
+        let rest = decoded(rest).ok_or(NOT_FOUND)?;
+        let [revision, path @ ..] = rest.as_slice() else { return Err(NOT_FOUND) };
+        let (revision, path) = (revision.to_string(), path.join("/"));
+        let route = match verb {
+            "resolve" => HubRoute::Resolve { repo, revision, path },
+            _ => HubRoute::Raw { repo, revision, path },
+        };
+        only(method, GET, route)
+    }
+
+    /// For logs and metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            HubRoute::WhoAmI => "hub.whoami",
+            HubRoute::UserOverview { .. } => "hub.user",
+            HubRoute::OrgOverview { .. } => "hub.org",
+            HubRoute::OrgMembers { .. } => "hub.org.members",
+            HubRoute::RepoCreate => "hub.create",
+            HubRoute::RepoDelete => "hub.delete",
+            HubRoute::RepoMove => "hub.move",
+            HubRoute::List { .. } => "hub.list",
+            HubRoute::Info { .. } => "hub.info",
+            HubRoute::Settings { .. } => "hub.settings",
+            HubRoute::AuthCheck { .. } => "hub.auth-check",
+            HubRoute::Tree { .. } => "hub.tree",
+            HubRoute::PathsInfo { .. } => "hub.paths-info",
+            HubRoute::Refs { .. } => "hub.refs",
+            HubRoute::Commits { .. } => "hub.commits",
+            HubRoute::BranchCreate { .. } => "hub.branch.create",
+            HubRoute::BranchDelete { .. } => "hub.branch.delete",
+            HubRoute::TagCreate { .. } => "hub.tag.create",
+            HubRoute::TagDelete { .. } => "hub.tag.delete",
+            HubRoute::Preupload { .. } => "hub.preupload",
+            HubRoute::Commit { .. } => "hub.commit",
+            HubRoute::Resolve { .. } => "hub.resolve",
+            HubRoute::Raw { .. } => "hub.raw",
+            HubRoute::ValidateYaml => "hub.validate-yaml",
+            HubRoute::AgentHarnesses => "hub.agent-harnesses",
+            HubRoute::Telemetry => "hub.telemetry",
+            HubRoute::Tasks => "hub.tasks",
+            HubRoute::Refused { .. } => "hub.refused",
+        }
+    }
+
+    pub(crate) fn takes_files(&self) -> bool {
+        matches!(self, HubRoute::Commit { .. })
+    }
+
+    pub(crate) fn takes_a_body(&self) -> bool {
+        matches!(
+            self,
+            HubRoute::RepoCreate
+                | HubRoute::RepoDelete
+                | HubRoute::RepoMove
+                | HubRoute::Settings { .. }
+                | HubRoute::PathsInfo { .. }
+                | HubRoute::BranchCreate { .. }
+                | HubRoute::TagCreate { .. }
+                | HubRoute::Preupload { .. }
+                | HubRoute::ValidateYaml
+        )
+    }
+}
+
+const NOT_FOUND: NoRoute = NoRoute::NotFound(crate::route::Dialect::Hub);
+
+fn repo(method: &Method, kind: RepoKind, rest: &[&str]) -> Result<HubRoute, NoRoute> {
+    let (repo, rest) = match rest {
+        // The Hub once gave out names without namespace; here nothing is called so.
+        [_] => (Target::nowhere(), &[][..]),
+        [namespace, name, rest @ ..] => (Target::new(kind, namespace, name), rest),
+        [] => return Err(NOT_FOUND),
+    };
+    let owned = |text: &&str| (*text).to_owned();
+    let (allow, route) = match rest {
+        [] => (GET, HubRoute::Info { repo, revision: None }),
+        ["revision", revision] => (GET, HubRoute::Info { repo, revision: Some(owned(revision)) }),
+        ["settings"] => ("PUT", HubRoute::Settings { repo }),
+        ["auth-check"] => (GET, HubRoute::AuthCheck { repo, write: false }),
+        ["auth-check", "write"] => (GET, HubRoute::AuthCheck { repo, write: true }),
+        ["tree", revision, path @ ..] => {
+            (GET, HubRoute::Tree { repo, revision: owned(revision), path: path.join("/") })
+        }
+        ["paths-info", revision] => (POST, HubRoute::PathsInfo { repo, revision: owned(revision) }),
+        ["refs"] => (GET, HubRoute::Refs { repo }),
+        ["commits", revision] => (GET, HubRoute::Commits { repo, revision: owned(revision) }),
+        ["branch", name @ ..] if !name.is_empty() => match *method {
+            Method::DELETE => ("POST, DELETE", HubRoute::BranchDelete { repo, name: name.join("/") }),
+            _ => ("POST, DELETE", HubRoute::BranchCreate { repo, name: name.join("/") }),
+        },
+        ["tag", name @ ..] if !name.is_empty() => match *method {
+            Method::DELETE => ("POST, DELETE", HubRoute::TagDelete { repo, name: name.join("/") }),
+            _ => ("POST, DELETE", HubRoute::TagCreate { repo, revision: name.join("/") }),
+        },
+        ["preupload", revision] => (POST, HubRoute::Preupload { repo, revision: owned(revision) }),
+        ["commit", revision] => (POST, HubRoute::Commit { repo, revision: owned(revision) }),
+        ["xet-read-token" | "xet-write-token", _] => (GET, HubRoute::Refused { what: "the Xet protocol" }),
+        ["discussions", ..] => {
+            ("GET, HEAD, POST, PATCH", HubRoute::Refused { what: "discussions and pull requests" })
+        }
+        ["compare", ..] => (GET, HubRoute::Refused { what: "comparing revisions" }),
+        ["super-squash", ..] => (POST, HubRoute::Refused { what: "squashing the history" }),
+        ["duplicate"] => (POST, HubRoute::Refused { what: "duplicating repositories" }),
+        ["lfs-files", ..] => ("GET, HEAD, POST, DELETE", HubRoute::Refused { what: "listing large files" }),
+        ["like"] => ("POST, DELETE", HubRoute::Refused { what: "likes" }),
+        ["user-access-request" | "user-access-report", ..] => {
+            ("GET, HEAD, POST", HubRoute::Refused { what: "access requests" })
+        }
+        [
+            "runtime" | "hardware" | "secrets" | "variables" | "volumes" | "sleeptime" | "pause" | "restart",
+            ..,
+        ] => ("GET, HEAD, POST, PUT, DELETE", HubRoute::Refused { what: "running Spaces" }),
+        _ => return Err(NOT_FOUND),
+    };
+    only(method, allow, route)
+}
+
+fn kind_of(segment: &str) -> Option<RepoKind> {
+    match segment {
+        "models" => Some(RepoKind::Model),
+        "datasets" => Some(RepoKind::Dataset),
+        "spaces" => Some(RepoKind::Space),
+        _ => None,
+    }
+}
+
+/// `None` if one of them is no text.
+fn decoded<'a>(segments: &[&'a str]) -> Option<Vec<Cow<'a, str>>> {
+    let decode = |segment: &&'a str| {
+        let text = percent_decode_str(segment).decode_utf8().ok()?;
+        (!text.chars().any(char::is_control)).then_some(text)
+    };
+    segments.iter().map(decode).collect()
+}
+
+fn only(method: &Method, allow: &'static str, route: HubRoute) -> Result<HubRoute, NoRoute> {
+    if allow.split(", ").any(|allowed| allowed == method.as_str()) {
+        Ok(route)
+    } else {
+        Err(NoRoute::Method { dialect: crate::route::Dialect::Hub, allow })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{Dialect, Origin, Route};
+
+    fn repo() -> Target {
+        Target { path: Some("acme/x".parse().unwrap()), dot_git: false }
+    }
+
+    fn parse(method: &str, path: &str) -> Result<Route, NoRoute> {
+        Route::parse(&method.parse().unwrap(), Origin::Whole, path, None)
+    }
+
+    #[test]
+    fn table() {
+        let (revision, repo) = ("main".to_owned(), repo());
+        let file = |revision: &str, path: &str| HubRoute::Resolve {
+            repo: repo.clone(),
+            revision: revision.to_owned(),
+            path: path.to_owned(),
+        };
+        let tree = |revision: &str, path: &str| HubRoute::Tree {
+            repo: repo.clone(),
+            revision: revision.to_owned(),
+            path: path.to_owned(),
+        };
+        let dataset = Target { path: Some("datasets/acme/x".parse().unwrap()), dot_git: false };
+        for (method, path, expected) in [
+            ("GET", "/api/whoami-v2", HubRoute::WhoAmI),
+            ("POST", "/api/repos/create", HubRoute::RepoCreate),
+            ("GET", "/api/models/acme/x", HubRoute::Info { repo: repo.clone(), revision: None }),
+            ("GET", "/api/models/gpt2", HubRoute::Info { repo: Target::nowhere(), revision: None }),
+            (
+                "GET",
+                "/api/models/acme/x/revision/refs%2Fpr%2F1",
+                HubRoute::Info { repo: repo.clone(), revision: Some("refs/pr/1".to_owned()) },
+            ),
+            ("GET", "/api/models/acme/x/tree/main", tree("main", "")),
+            ("GET", "/api/models/acme/x/tree/main/a/b", tree("main", "a/b")),
+            ("GET", "/api/models/acme/x/tree/main/a%2Fb", tree("main", "a/b")),
+            ("GET", "/api/datasets/acme/x/refs", HubRoute::Refs { repo: dataset.clone() }),
+            (
+                "DELETE",
+                "/api/models/acme/x/branch/a%2Fb",
+                HubRoute::BranchDelete { repo: repo.clone(), name: "a/b".to_owned() },
+            ),
+            (
+                "POST",
+                "/api/models/acme/x/commit/main",
+                HubRoute::Commit { repo: repo.clone(), revision: revision.clone() },
+            ),
+            ("HEAD", "/acme/x/resolve/main/a/b%20c", file("main", "a/b c")),
+            ("GET", "/acme/x/resolve/refs%2Fpr%2F1/a", file("refs/pr/1", "a")),
+            (
+                "GET",
+                "/datasets/acme/x/resolve/main/a",
+                HubRoute::Resolve { repo: dataset.clone(), revision: revision.clone(), path: "a".to_owned() },
+            ),
+            (
+                "GET",
+                "/acme/x/raw/main/a",
+                HubRoute::Raw { repo: repo.clone(), revision: revision.clone(), path: "a".to_owned() },
+            ),
+            (
+                "GET",
+                "/gpt2/resolve/main/a",
+                HubRoute::Resolve { repo: Target::nowhere(), revision, path: "a".to_owned() },
+            ),
+            ("HEAD", "/api/telemetry/a/b", HubRoute::Telemetry),
+        ] {
+            assert_eq!(parse(method, path), Ok(Route::Hub(expected)), "{method} {path}");
+        }
+        for path in
+            ["/api", "/api/", "/api/models/acme/x/nothing", "/api/kernels/a/b", "/api/models/acme/x/tree/%ff"]
+        {
+            assert_eq!(parse("GET", path), Err(NoRoute::NotFound(Dialect::Hub)), "{path}");
+        }
+        for (method, path, allow) in [
+            ("POST", "/api/whoami-v2", "GET, HEAD"),
+            ("GET", "/api/models/acme/x/commit/main", "POST"),
+            ("PUT", "/acme/x/resolve/main/a", "GET, HEAD"),
+        ] {
+            assert_eq!(parse(method, path), Err(NoRoute::Method { dialect: Dialect::Hub, allow }), "{path}");
+        }
+        // Git's own addresses stay git's.
+        assert!(matches!(parse("POST", "/acme/x/git-upload-pack"), Ok(Route::UploadPack { .. })));
+    }
+}

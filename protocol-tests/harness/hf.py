@@ -1,0 +1,63 @@
+"""The Hub's own clients as a user has them: `huggingface_hub` in a process of its own, and the command `hf`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+VENV = Path(__file__).resolve().parents[1] / ".venv"
+
+PRELUDE = """
+import json, sys
+from huggingface_hub import *
+from huggingface_hub import errors
+api = HfApi()
+def tell(value):
+    print("TOLD " + json.dumps(value, default=str))
+def fails(exception, call, *args, **kwargs):
+    try:
+        call(*args, **kwargs)
+    except exception as error:
+        return str(error)
+    raise AssertionError(f"{call} did not raise {exception}")
+"""
+
+
+class Hf:
+    """One user's clients, cut off from this machine's configuration."""
+
+    def __init__(self, url, token, home, site=None):
+        home.mkdir(parents=True, exist_ok=True)
+        self.home = home
+        self.environment = {
+            "PATH": os.environ["PATH"], "HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": url,
+            "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+            "LANG": "C.UTF-8", **({"HF_TOKEN": token} if token else {}), **({"PYTHONPATH": str(site)} if site else {}),
+        }
+
+    def with_environment(self, **more):
+        other = object.__new__(Hf)
+        other.home, other.environment = self.home, {**self.environment, **more}
+        return other
+
+    def python(self, script, *arguments, seconds=120, cwd=None):
+        """Runs `script` behind the prelude, with `arguments` in sys.argv[1:]; returns what it told, the last if it told much."""
+        done = subprocess.run([VENV / "bin/python", "-c", PRELUDE + script, *map(str, arguments)], env=self.environment,
+                              cwd=cwd or self.home, capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        told = [line[5:] for line in done.stdout.splitlines() if line.startswith("TOLD ")]
+        return json.loads(told[-1]) if told else None
+
+    def run(self, *arguments, check=True, seconds=120, cwd=None):
+        """The command `hf`, as it is typed."""
+        done = subprocess.run([VENV / "bin/hf", *map(str, arguments)], env=self.environment, cwd=cwd or self.home,
+                              capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
+        assert not check or done.returncode == 0, f"hf {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
+        return done
+
+
+def version():
+    """Of the client in the environment of the tests."""
+    return subprocess.run([sys.executable, "-c", "import huggingface_hub; print(huggingface_hub.__version__)"],
+                          capture_output=True, text=True, check=True).stdout.strip()
