@@ -1,5 +1,6 @@
 """`kill -9` at every listed fault point and at random moments: afterwards fsck is clean and what was acknowledged is there."""
 
+import contextlib
 import http.client
 import random
 import threading
@@ -7,6 +8,7 @@ import threading
 import pytest
 
 from harness import wait, wire
+from harness.api import HubApi, file
 from harness.load import Connection, History, Pusher
 from test_lfs_crash import DRIVERS as LFS_DRIVERS
 
@@ -31,6 +33,14 @@ def push_small(hub, _):
 
 def push_big(hub, _):
     push_once(hub, BIG)
+
+
+def commit_over_http(hub, number):
+    """A branch and a commit on it, made by the server itself."""
+    api = HubApi(hub.url, hub.admin_token)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        assert api.post(f"/api/models/{REPO}/branch/api{number}", {"emptyBranch": True}).status == 200
+        assert api.commit(f"models/{REPO}", file("a/b.txt", str(number)), revision=f"api{number}").status == 200
 
 
 def maintain(hub, _):
@@ -59,7 +69,7 @@ def backup(hub, number):
 
 DRIVERS = {
     "push.indexed": push_small, "push.staged": push_big, "push.pack-durable": push_big,
-    "apply.before-commit": push_small, "apply.after-commit": push_small,
+    "commit.durable": commit_over_http, "apply.before-commit": push_small, "apply.after-commit": push_small,
     "compact.pack-durable": maintain, "compact.applied": maintain, "manifest.written": maintain,
     "gc.pack-durable": collect, "gc.applied": collect, "sweep.deleted": sweep,
     "backup.database-copied": backup, "backup.packs-copied": backup,
