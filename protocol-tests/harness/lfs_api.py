@@ -1,7 +1,9 @@
 """The LFS API by hand, as any client may speak it."""
 
+import contextlib
 import json
 import re
+from urllib.parse import urlsplit
 
 from . import lfs, wire
 
@@ -120,6 +122,15 @@ def check_row(row):
 def put(action, data, **headers):
     return wire.http(action["href"], data, method="PUT", headers={
         "Content-Type": "application/octet-stream", **(action.get("header") or {}), **_named(headers)})
+
+
+def put_until_answered(action, data):
+    """A PUT that may be answered before its end, as clients see it that read while they write."""
+    target = urlsplit(action["href"])
+    with wire.Raw(f"{target.scheme}://{target.netloc}") as raw:
+        with contextlib.suppress(ConnectionError):
+            raw.request("PUT", f"{target.path}?{target.query}", {"Content-Length": str(len(data)), **(action.get("header") or {})}, data)
+        return raw.answer()
 
 
 def get(action, method="GET", **headers):
