@@ -109,29 +109,35 @@ impl Hub {
 
     async fn refresh_one(&self, repo: &Repo) -> Result<(), HubError> {
         let snapshot = match self.snapshot(repo).await {
-            Ok(snapshot) => snapshot,
             Err(HubError::RepoNotFound) => return Ok(()),
-            // One that cannot be read stops no list; fsck tells of it.
-            Err(error) => {
-                tracing::warn!(repo = %repo.path, %error, "what the card says is not known");
-                return Ok(());
-            }
+            other => other?,
         };
-        let row = match snapshot.head_target().map(|row| row.peeled.unwrap_or(row.oid)) {
-            None => {
-                Row { commit: None, modified_ms: repo.created_ms, tags: Vec::new(), document: "{}".into() }
-            }
-            Some(commit) => {
-                let at = At::of(snapshot, commit)?;
-                let known = at.known().await?;
-                Row {
-                    commit: Some(commit),
-                    modified_ms: at.modified_ms()?,
-                    tags: known.facts.tags.clone(),
-                    document: serde_json::to_string(&known.facts).map_err(HubError::internal)?,
-                }
-            }
+        let tip = snapshot.head_target().map(|row| row.peeled.unwrap_or(row.oid));
+        let nothing = |commit| Row {
+            commit,
+            modified_ms: repo.created_ms,
+            tags: Vec::new(),
+            document: "{}".to_owned(),
+        };
+        let row = match tip {
+            None => nothing(None),
+            Some(tip) => row_of(snapshot, tip).await.unwrap_or_else(|error| {
+                // One that cannot be read stops no list; fsck tells of it.
+                tracing::info!(repo = %repo.path, %error, "what the card says is not known");
+                nothing(Some(tip))
+            }),
         };
         Ok(self.0.database.set_facts(repo.id, row).await?)
     }
+}
+
+async fn row_of(snapshot: Arc<repository::Snapshot>, tip: Oid) -> Result<Row, HubError> {
+    let at = At::of(snapshot, tip)?;
+    let known = at.known().await?;
+    Ok(Row {
+        commit: Some(tip),
+        modified_ms: at.modified_ms()?,
+        tags: known.facts.tags.clone(),
+        document: serde_json::to_string(&known.facts).map_err(HubError::internal)?,
+    })
 }
