@@ -61,6 +61,9 @@ pub enum ReceiveError {
     TooShort { received: u64, size: u64 },
     #[error("the bytes received have SHA-256 {actual}, not {expected} as announced; nothing was stored")]
     WrongBytes { expected: Sha256, actual: Sha256 },
+    /// Found out earlier.
+    #[error("the bytes uploaded for {sha256} have another SHA-256; upload the object again")]
+    Corrupt { sha256: Sha256 },
     /// What lies in the bucket.
     #[error("{stored} bytes were uploaded, not the {size} announced; upload the object again")]
     WrongSize { stored: u64, size: u64 },

@@ -69,6 +69,12 @@ impl Objects {
         })
     }
 
+    /// What was uploaded turned out to be something else.
+    pub(crate) fn is_corrupt(&self, arrival: &Arrival) -> Result<bool, ReceiveError> {
+        let link = self.0.database.link(arrival.repo, &arrival.sha256)?;
+        Ok(link.is_some_and(|link| link.state == LinkState::Corrupt))
+    }
+
     /// Refuses what was never announced, or is swept. Gives the time at which it expires.
     pub(crate) fn check_open(&self, arrival: &Arrival) -> Result<i64, ReceiveError> {
         let upload = self.0.database.upload(arrival.upload)?.ok_or(ReceiveError::Closed)?;

@@ -37,7 +37,13 @@ impl Objects {
                 Known::Claimed(backing) => return objects.await_proof(&arrival, backing).await,
                 Known::Not => {}
             }
-            objects.check_open(&arrival)?;
+            match objects.check_open(&arrival) {
+                // Told a second time, the client must not lose sight of the reason.
+                Err(ReceiveError::Closed) if objects.is_corrupt(&arrival)? => {
+                    return Err(ReceiveError::Corrupt { sha256: arrival.sha256 });
+                }
+                open => open.map(drop)?,
+            }
             match objects.0.store.bucket() {
                 Some(bucket) => objects.take_from_bucket(bucket, &arrival, &access, Way::Whole).await,
                 // On disk the PUT itself publishes.

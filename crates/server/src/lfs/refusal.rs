@@ -113,6 +113,7 @@ impl From<ReceiveError> for Error {
             ReceiveError::TooLong { .. }
             | ReceiveError::TooShort { .. }
             | ReceiveError::WrongBytes { .. }
+            | ReceiveError::Corrupt { .. }
             | ReceiveError::WrongSize { .. }
             | ReceiveError::OtherObject { .. }
             | ReceiveError::Parts(_) => Error::Unprocessable(error.to_string()),
