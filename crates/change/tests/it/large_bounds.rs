@@ -225,6 +225,7 @@ async fn a_stale_push_is_told_so_whatever_is_locked() {
     let pack = git.pack(&format!("{third} ^{second}"));
     let report = hub.push(&repo, &[(MAIN, second, third)], Some(pack)).await;
     assert_eq!(refused(&report), [(MAIN, "locked by ada: a")]);
-    assert!(report.messages[0].contains("git lfs unlock"), "{report:?}");
+    assert_eq!(report.messages[0], "refs/heads/main: a is locked by ada");
+    assert!(report.messages[1].contains("git lfs unlock"), "{report:?}");
     assert_eq!(hub.tip(&repo, MAIN), Some(second));
 }

@@ -46,6 +46,13 @@ impl Scene {
         self.hub.changes.database().delete_lock(self.repo.id, id, self.bob, true).await.unwrap();
     }
 
+    /// Whoever has them, and under whatever id.
+    async fn unlock_all(&self) {
+        for lock in self.hub.changes.database().locks_of_others(self.repo.id, None).unwrap().1 {
+            self.unlock(lock.id).await;
+        }
+    }
+
     /// Refs that were refused, and why. Only locks are told of.
     async fn push(&self, updates: &[(&str, Oid, Oid)], revisions: &str) -> Vec<(String, String)> {
         let pack = (!revisions.is_empty()).then(|| self.git.pack(revisions));
@@ -72,9 +79,7 @@ impl Scene {
         assert_ne!(moved, !refused.is_empty());
         if moved {
             let back = self.hub.changes.database().locks_of_others(self.repo.id, None).unwrap().1;
-            for lock in &back {
-                self.unlock(lock.id).await;
-            }
+            self.unlock_all().await;
             assert!(self.push(&[(MAIN, new, self.base)], "").await.is_empty());
             for lock in back {
                 self.lock(&lock.path, lock.owner).await;
@@ -103,7 +108,7 @@ fn by_bob(path: &str) -> Option<String> {
 #[tokio::test]
 async fn what_another_locked_stays_as_it_is() {
     let scene = scene().await;
-    let lock = scene.lock("weights.bin", scene.bob).await;
+    scene.lock("weights.bin", scene.bob).await;
     let changed = scene.git.commit("weights.bin", b"other");
     assert_eq!(scene.main_to(changed).await, by_bob("weights.bin"));
     let deleted = scene.after(&["rm", "-q", "weights.bin"]);
@@ -120,7 +125,7 @@ async fn what_another_locked_stays_as_it_is() {
     scene.git.commit("weights.bin", b"other");
     let back = scene.git.commit("weights.bin", b"weights.bin");
     assert_eq!(scene.main_to(back).await, None);
-    scene.unlock(lock).await;
+    scene.unlock_all().await;
     assert_eq!(scene.main_to(changed).await, None);
     scene.hub.assert_sound().await;
 }
@@ -129,7 +134,7 @@ async fn what_another_locked_stays_as_it_is() {
 async fn directories_and_files_that_are_not_there_yet_can_be_locked() {
     let scene = scene().await;
     for path in ["dir", "dir/"] {
-        let lock = scene.lock(path, scene.bob).await;
+        scene.lock(path, scene.bob).await;
         for name in ["dir/a.bin", "dir/sub/b.bin", "dir/new.bin"] {
             scene.at_base();
             let new = scene.git.commit(name, b"other");
@@ -140,7 +145,7 @@ async fn directories_and_files_that_are_not_there_yet_can_be_locked() {
         scene.at_base();
         let beside = scene.git.commit("dir2/c.bin", b"other");
         assert_eq!(scene.main_to(beside).await, None);
-        scene.unlock(lock).await;
+        scene.unlock_all().await;
     }
     scene.lock("later/x.bin", scene.bob).await;
     scene.at_base();
