@@ -17,7 +17,8 @@ const RULES: &[&str] = &[
      WHERE kind NOT IN (0, 1, 2) OR visibility NOT IN (0, 1) OR state NOT IN (0, 1)",
     "SELECT 'repo ' || id || ' is folded as ' || folded FROM repo WHERE folded <> lower(namespace || '/' || name)",
     "SELECT 'repo ' || id || ' belongs to no user' FROM repo
-     WHERE state = 0 AND NOT EXISTS (SELECT 1 FROM account a WHERE a.folded = lower(repo.namespace))",
+     WHERE state = 0 AND NOT EXISTS (SELECT 1 FROM account a WHERE a.folded = lower(repo.namespace))
+     AND NOT EXISTS (SELECT 1 FROM org o WHERE o.folded = lower(repo.namespace))",
     "SELECT 'repo ' || id || ' counts ' || refs_count || ' refs but has ' || actual FROM
      (SELECT id, refs_count, (SELECT count(*) FROM ref WHERE repo_id = repo.id) AS actual FROM repo
      WHERE state = 0)
