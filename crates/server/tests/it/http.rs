@@ -59,7 +59,7 @@ async fn probes_pages_and_what_is_not_there() {
     assert!(home.text().contains("git clone http://hub.test/NAMESPACE/NAME"), "{}", home.text());
     assert_eq!(home.header("content-type"), Some("text/html; charset=utf-8"));
 
-    let unknown = hub.ask("GET /api/models?token=hf_x HTTP/1.1", b"").await;
+    let unknown = hub.ask("GET /api/nothing?token=hf_x HTTP/1.1", b"").await;
     assert_eq!((unknown.status, unknown.header("x-error-code")), (404, Some("NotFound")));
     assert_eq!(unknown.text(), r#"{"error":"there is nothing at this address"}"#);
     let method = hub.ask("DELETE /ann/Model/git-upload-pack HTTP/1.1", b"").await;
