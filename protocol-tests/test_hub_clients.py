@@ -106,7 +106,7 @@ def test_large_folders_and_snapshots(hub, hf, named, tmp, xet):
     told = hf.python("""
 name, folder, out = sys.argv[1:]
 api.create_repo(name)
-api.upload_large_folder(repo_id=name, folder_path=folder, repo_type="model", print_report=False)
+api.upload_folder(repo_id=name, folder_path=folder)
 path = snapshot_download(name, local_dir=out)
 tell(len(api.list_repo_files(name)))
 """, named(), folder, tmp / "out", seconds=300)
@@ -119,13 +119,13 @@ def test_the_card_is_a_repository_too(hub, hf, named):
     told = hf.python("""
 name = sys.argv[1]
 api.create_repo(name)
-card = ModelCard("---\\nlicense: apache-2.0\\nlanguage: no\\ntags: [a, b]\\n---\\n# Title\\n")
+card = ModelCard("---\\nlicense: apache-2.0\\nlanguage: en\\ntags: [a, b]\\n---\\n# Title\\n")
 card.validate()
 card.push_to_hub(name)
 info = api.model_info(name)
 tell([ModelCard.load(name).data.license, info.tags, info.card_data.to_dict()])
 """, named())
-    assert told[0] == "apache-2.0" and {"a", "b", "license:apache-2.0"} <= set(told[1]) and told[2]["language"] == "no"
+    assert told[0] == "apache-2.0" and {"a", "b", "license:apache-2.0"} <= set(told[1]) and told[2]["language"] == "en"
 
 
 def test_a_real_model_there_and_back(hub, hf, named, model_files, tmp):
