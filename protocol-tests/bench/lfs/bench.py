@@ -95,7 +95,8 @@ def main():
         sys.exit(f"missing: {', '.join(missing)} (apt-get install nginx-light gcc)")
     if is_tmpfs(given.disk) or not is_tmpfs(MEMORY):
         sys.exit(f"{given.disk} must be on a disk (--disk), and {MEMORY} a tmpfs")
-    sides.rudolfs()
+    if "rudolfs" not in given.without and any("rudolfs" in row.sides for row in ROWS if row.name in given.rows):
+        sides.rudolfs()  # built now, not between two measurements
     command.main(given, run, where=given.disk)
 
 
