@@ -149,7 +149,7 @@ impl Objects {
 
     /// Deletes a copy that is not needed, at once. If that fails, the sweep of its upload does it.
     async fn delete_litter(&self, arrival: &Arrival) {
-        if let Err(error) = self.0.store.delete(&arrival.key()).await {
+        if let Err(error) = self.0.store.delete(&arrival.key(), arrival.size).await {
             tracing::info!(key = arrival.key(), %error, "a second copy is deleted later");
         }
     }

@@ -93,7 +93,7 @@ impl Objects {
         {
             return Ok(false);
         }
-        let keys = upload.objects.iter().map(|(sha256, _)| ((), object_key(sha256, upload.id)));
+        let keys = upload.objects.iter().map(|(sha256, size)| ((), object_key(sha256, upload.id), *size));
         let deleted = self.delete_all(keys.collect(), round).await.len();
         Ok(deleted == upload.objects.len())
     }
@@ -139,18 +139,18 @@ impl Objects {
         Ok(())
     }
 
-    /// Deletes the bytes under each key and gives what stood beside those keys that are gone.
-    async fn delete_all<T: Send + 'static>(&self, keys: Vec<(T, String)>, round: &Round) -> Vec<T> {
+    /// Deletes the bytes under each key, of which so many are expected, and gives what stood beside those keys that are gone.
+    async fn delete_all<T: Send + 'static>(&self, keys: Vec<(T, String, u64)>, round: &Round) -> Vec<T> {
         let permits = Arc::new(Semaphore::new(AT_ONCE));
         let mut deleting = JoinSet::new();
-        for (of, key) in keys {
+        for (of, key, size) in keys {
             let (store, permits, round) = (self.0.store.clone(), Arc::clone(&permits), round.clone());
             deleting.spawn(async move {
                 let _permit = permits.acquire().await.ok()?;
                 if round.failed() {
                     return None;
                 }
-                match store.delete(&key).await {
+                match store.delete(&key, size).await {
                     Ok(()) => Some(of),
                     Err(error) => {
                         round.fail();

@@ -174,7 +174,7 @@ async fn a_claim_that_is_wrong_is_said_so_and_proven_bytes_replace_it() {
         assert!(matches!(verified(&hub, repo, n).await, Published::Linked(_)));
         assert!(hub.db.link(repo, &sha(n)).unwrap().unwrap().is_usable());
     }
-    let due: Vec<BackingId> = hub.db.backings_due(10).await.unwrap().into_iter().map(|(id, _)| id).collect();
+    let due: Vec<BackingId> = hub.db.backings_due(10).await.unwrap().into_iter().map(|(id, ..)| id).collect();
     assert_eq!(due, ids, "both claims are replaced");
     assert_eq!(hub.db.usage(&"acme".parse().unwrap()).unwrap().used, 15);
     hub.assert_sound();
@@ -287,7 +287,7 @@ async fn a_key_is_never_told_to_be_litter_while_a_row_names_it() {
     // Deleted, and forgotten: its key is not used a second time, and the upload still waits for the other object.
     hub.clock.advance_ms(1000);
     let due = hub.db.backings_due(10).await.unwrap();
-    hub.db.backings_deleted(due.into_iter().map(|(id, _)| id).collect()).await.unwrap();
+    hub.db.backings_deleted(due.into_iter().map(|(id, ..)| id).collect()).await.unwrap();
     assert!(matches!(again().await, Err(PublishError::UploadGone)));
     assert!(hub.db.upload_is_open(first).unwrap());
     hub.db.publish_object(of(first, repo, 2, Proof::Verified)).await.unwrap();

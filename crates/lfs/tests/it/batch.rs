@@ -12,7 +12,7 @@ async fn each_object_has_its_own_answer() {
     let here = hub.store(&hub.repo, b"here").await;
     let body = format!(
         r#"[{{"oid":"{here}","size":4}},{{"oid":"{here}","size":5}},{{"oid":"{}","size":4}},
-            {{"oid":"NOT AN OID","size":4}},{{"oid":"{}","size":0}},{{"oid":"{}","size":10001}},
+            {{"oid":"NOT AN OID","size":4}},{{"oid":"{}","size":0}},{{"oid":"{}","size":10000001}},
             {{"oid":"{}","size":10000}}]"#,
         sha(b"new"),
         sha(b""),
@@ -27,7 +27,7 @@ async fn each_object_has_its_own_answer() {
     assert!(matches!(&up.objects[2].outcome, Outcome::Upload { verify: None, .. }));
     assert_eq!(error_of(&up.objects[3]).0, ErrorCode::Unprocessable);
     assert_eq!(up.objects[4].outcome, Outcome::Present, "the empty object is nowhere, and always there");
-    let message = "the object has 10001 bytes; this hub takes at most 10000";
+    let message = "the object has 10000001 bytes; this hub takes at most 10000000";
     assert_eq!(error_of(&up.objects[5]), (ErrorCode::Unprocessable, message));
     assert!(matches!(&up.objects[6].outcome, Outcome::Upload { .. }));
 

@@ -42,7 +42,7 @@ pub fn config() -> Config {
     Config {
         multipart_from: 100,
         part_size: 40,
-        object_bytes_max: 10_000,
+        object_bytes_max: 10_000_000,
         verify_wait: Duration::from_secs(10),
         ..Config::default()
     }

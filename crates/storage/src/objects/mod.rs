@@ -167,12 +167,13 @@ impl ObjectStore {
         }
     }
 
-    /// Deleting what is not there succeeds: a crash may have come between bytes and row.
-    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+    /// Deleting what is not there succeeds: a crash may have come between bytes and row. `size` is that of the object that
+    /// was to be there: only of a large one a bucket may have parts besides.
+    pub async fn delete(&self, key: &str, size: u64) -> Result<(), StoreError> {
         self.confirm().await?;
         match &self.0 {
             Engine::Disk(disk) => disk.delete(key).await,
-            Engine::S3(bucket) => Box::pin(bucket.delete(key)).await,
+            Engine::S3(bucket) => Box::pin(bucket.delete(key, size)).await,
         }
     }
 

@@ -19,6 +19,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use database::Sha256;
 use tokio::sync::Semaphore;
 
+use super::write::PART_MIN;
 use super::{Bucket, Capabilities, Head, Inner, S3Config, credentials};
 use crate::StoreError;
 use crate::objects::{Expected, Hasher, Identity, MARK, MARK_BYTES_MAX, Marked, StoreId};
@@ -105,10 +106,13 @@ impl Bucket {
         }
     }
 
-    /// With what interrupted uploads left of it.
-    pub(crate) async fn delete(&self, key: &str) -> Result<(), StoreError> {
+    /// With what interrupted uploads left of it, if an object of `size` bytes is uploaded in parts.
+    pub(crate) async fn delete(&self, key: &str, size: u64) -> Result<(), StoreError> {
         self.delete_object(key).await?;
-        self.end_multiparts(key).await
+        match size > PART_MIN {
+            true => self.end_multiparts(key).await,
+            false => Ok(()),
+        }
     }
 
     pub(super) async fn delete_object(&self, key: &str) -> Result<(), StoreError> {

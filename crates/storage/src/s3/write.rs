@@ -23,6 +23,8 @@ use crate::objects::Hasher;
 /// A bucket takes up to 10,000; parts grow so that an object needs no more than this.
 const PARTS_MAX: u64 = 9_000;
 const MIB: u64 = 1024 * 1024;
+/// No bucket takes a smaller part, other than the last; what is not larger is uploaded in one request.
+pub(super) const PART_MIN: u64 = 5 * MIB;
 /// For a look at what interrupted uploads left: it is a courtesy, and the client waits.
 const TIDY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -82,7 +84,7 @@ impl Bucket {
 
 /// At least `least`, and enough for an object of `size` bytes.
 fn part_size(least: u64, size: u64) -> u64 {
-    size.div_ceil(PARTS_MAX).next_multiple_of(MIB).max(least).max(5 * MIB)
+    size.div_ceil(PARTS_MAX).next_multiple_of(MIB).max(least).max(PART_MIN)
 }
 
 impl S3Writer {
@@ -294,6 +296,6 @@ mod tests {
         assert_eq!(part_size(least, 9_000 * least + 1), least + MIB);
         let five_tib = 5 * MIB * MIB;
         assert!(five_tib.div_ceil(part_size(least, five_tib)) <= PARTS_MAX);
-        assert_eq!(part_size(1, 1), 5 * MIB, "no bucket takes smaller ones");
+        assert_eq!(part_size(1, 1), PART_MIN);
     }
 }

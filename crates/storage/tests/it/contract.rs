@@ -145,7 +145,7 @@ async fn what_is_not_there(store: &ObjectStore) {
     }
     assert!(matches!(store.sha256(key).await, Err(StoreError::NotFound)));
     assert_eq!(store.size_bytes(key).await.unwrap(), None);
-    store.delete(key).await.unwrap();
+    store.delete(key, 1).await.unwrap();
     assert_eq!(store.keys_under("objects/aa/missing/").await.unwrap(), Vec::<String>::new());
 }
 
@@ -156,11 +156,11 @@ async fn keys_are_found_and_deleted(store: &ObjectStore) {
     }
     assert_eq!(store.keys_under("objects/bb/two/").await.unwrap(), &keys[..2]);
     assert_eq!(store.keys_under("objects/bb/").await.unwrap(), keys);
-    store.delete(keys[0]).await.unwrap();
-    store.delete(keys[0]).await.unwrap();
+    store.delete(keys[0], 10).await.unwrap();
+    store.delete(keys[0], 10).await.unwrap();
     assert_eq!(store.keys_under("objects/bb/two/").await.unwrap(), &keys[1..2]);
     assert_eq!(get(store, keys[1], 0..10).await.unwrap(), pattern(10));
-    store.delete(keys[1]).await.unwrap();
+    store.delete(keys[1], 10).await.unwrap();
     put(store, "objects/bb/two/fourth", &pattern(20)).await.unwrap();
     assert_eq!(store.keys_under("objects/bb/two/").await.unwrap(), ["objects/bb/two/fourth"]);
 }

@@ -49,7 +49,7 @@ async fn a_reader_keeps_what_is_deleted_under_it() {
     put(&store, "objects/aa/gone/one", &pattern(1_000_000)).await.unwrap();
     let mut reader = store.reader("objects/aa/gone/one", 0..1_000_000).await.unwrap();
     let first = reader.next().await.unwrap().unwrap();
-    store.delete("objects/aa/gone/one").await.unwrap();
+    store.delete("objects/aa/gone/one", 1_000_000).await.unwrap();
     let mut bytes = first.to_vec();
     while let Some(piece) = reader.next().await.unwrap() {
         bytes.extend_from_slice(&piece);
@@ -196,13 +196,13 @@ async fn what_goes_missing_while_it_is_used_is_not_believed() {
     unavailable(get(&store, key, 0..1000).await.unwrap_err());
     unavailable(store.sha256(key).await.unwrap_err());
     unavailable(store.size_bytes(key).await.unwrap_err());
-    unavailable(store.delete(key).await.unwrap_err());
+    unavailable(store.delete(key, 1000).await.unwrap_err());
     unavailable(store.keys_under("objects/aa/").await.unwrap_err());
     unavailable(put(&store, "objects/aa/new/one", &pattern(10)).await.unwrap_err());
     nas.mount();
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(get(&store, key, 0..1000).await.unwrap(), pattern(1000));
-    store.delete(key).await.unwrap();
+    store.delete(key, 1000).await.unwrap();
     assert_eq!(store.size_bytes(key).await.unwrap(), None);
 }
 

@@ -338,7 +338,7 @@ async fn what_interrupted_uploads_left_goes_with_the_next_try_or_with_the_object
     let left = || double.state.lock().unwrap().uploads.keys().cloned().collect::<Vec<_>>();
     assert_eq!(left(), std::slice::from_ref(&other), "not those of other keys");
     bucket.create_multipart(KEY).await.unwrap();
-    store.delete(KEY).await.unwrap();
+    store.delete(KEY, LARGE as u64).await.unwrap();
     assert_eq!((left(), stored(&double)), (vec![other], None));
 
     // There are buckets that cannot list uploads, or do not let us.
@@ -346,9 +346,17 @@ async fn what_interrupted_uploads_left_goes_with_the_next_try_or_with_the_object
         double.fault(Op::ListMultiparts, Fault::Refuse(status, code));
         put(&store, KEY, &pattern(LARGE)).await.unwrap();
         double.fault(Op::ListMultiparts, Fault::Refuse(status, code));
-        store.delete(KEY).await.unwrap();
+        store.delete(KEY, LARGE as u64).await.unwrap();
         assert_eq!(stored(&double), None, "{code}");
     }
+
+    // Of a small one there is nothing to ask for.
+    put(&store, KEY, &pattern(1000)).await.unwrap();
+    let asked =
+        || double.state.lock().unwrap().requests.iter().filter(|op| **op == Op::ListMultiparts).count();
+    let before = asked();
+    store.delete(KEY, 1000).await.unwrap();
+    assert_eq!((asked(), stored(&double)), (before, None));
 }
 
 #[tokio::test]
@@ -399,7 +407,7 @@ async fn a_bucket_that_is_not_ours_is_as_good_as_down() {
         unavailable(get(&store, KEY, 0..1000).await.unwrap_err());
         unavailable(store.sha256(KEY).await.unwrap_err());
         unavailable(store.size_bytes(KEY).await.unwrap_err());
-        unavailable(store.delete(KEY).await.unwrap_err());
+        unavailable(store.delete(KEY, 1000).await.unwrap_err());
         unavailable(put(&store, KEY, &pattern(10)).await.unwrap_err());
         unavailable(bucket.head(KEY).await.unwrap_err());
         unavailable(bucket.create_multipart(KEY).await.unwrap_err());

@@ -49,7 +49,7 @@ async fn of_the_disk() {
             assert_eq!(reader.next().await.unwrap().unwrap().len(), 1000);
         }
         println!("small object read in {:?}", started.elapsed() / 10_000);
-        store.delete(&key).await.unwrap();
+        store.delete(&key, GIB).await.unwrap();
     }
 }
 
@@ -80,7 +80,7 @@ async fn of_a_bucket() {
         store.sha256(key).await.unwrap();
     })
     .await;
-    store.delete(key).await.unwrap();
+    store.delete(key, GIB).await.unwrap();
 }
 
 async fn measured(what: &str, bytes: u64, work: impl Future<Output = ()>) {

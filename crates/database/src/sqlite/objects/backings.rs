@@ -73,14 +73,14 @@ impl Database {
         })
     }
 
-    /// Condemned and due: ids and storage keys of bytes to delete now.
-    pub async fn backings_due(&self, limit: u32) -> Result<Vec<(BackingId, String)>, DbError> {
-        let sql = "SELECT id, sha256, upload_id FROM backing WHERE state = 2 AND not_before_ms <= ?1
+    /// Condemned and due: ids, storage keys and sizes of bytes to delete now.
+    pub async fn backings_due(&self, limit: u32) -> Result<Vec<(BackingId, String, u64)>, DbError> {
+        let sql = "SELECT id, sha256, upload_id, size FROM backing WHERE state = 2 AND not_before_ms <= ?1
                    ORDER BY not_before_ms LIMIT ?2";
         let now_ms = self.clock().now_ms();
         self.read(|conn| {
             all(conn, sql, params![now_ms, limit], |row| {
-                Ok((row.get(0)?, object_key(&row.get(1)?, row.get::<_, UploadId>(2)?)))
+                Ok((row.get(0)?, object_key(&row.get(1)?, row.get::<_, UploadId>(2)?), row.get(3)?))
             })
         })
     }
