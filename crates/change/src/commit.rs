@@ -109,6 +109,17 @@ impl Changes {
         Err(CommitError::Contended)
     }
 
+    /// Refuses a branch or parent that [`Changes::commit`] would refuse as things are: to be asked by whoever has much to
+    /// prepare before.
+    pub fn foresee_commit(
+        &self,
+        snapshot: &Snapshot,
+        branch: &str,
+        parent: Option<&str>,
+    ) -> Result<(), CommitError> {
+        tip_for(snapshot, branch, parent).map(drop)
+    }
+
     /// Before the turn is taken, since it may take a while.
     async fn await_objects(&self, access: &Authorized<Write>, edits: &[Edit]) -> Result<(), CommitError> {
         let pointers: Vec<_> = edits.iter().filter_map(pointer_of).collect();
@@ -156,7 +167,7 @@ impl Changes {
     ) -> Result<Option<Committed>, CommitError> {
         let repo = access.repo().clone();
         let snapshot = self.0.repositories.snapshot(&repo).map_err(CommitError::internal)?;
-        let tip = tip_for(&snapshot, commit)?;
+        let tip = tip_for(&snapshot, &commit.branch, commit.parent.as_deref())?;
         // Before the look at the paths: a lock taken later has another version.
         let (locks_version, locks) = self.0.database.locks_of_others(repo.id, access.actor())?;
         let seconds = self.0.database.clock().now_ms() / 1000;
@@ -241,12 +252,12 @@ impl Changes {
 }
 
 /// Where the branch is, if that is where the client knows it to be.
-fn tip_for(snapshot: &Snapshot, commit: &NewCommit) -> Result<Option<Oid>, CommitError> {
-    let tip = snapshot.find_ref(&commit.branch).map(|row| row.oid);
-    let is_first = snapshot.refs().is_empty() && commit.branch == snapshot.repo().head_ref;
-    match (tip, &commit.parent) {
+fn tip_for(snapshot: &Snapshot, branch: &str, parent: Option<&str>) -> Result<Option<Oid>, CommitError> {
+    let tip = snapshot.find_ref(branch).map(|row| row.oid);
+    let is_first = snapshot.refs().is_empty() && branch == snapshot.repo().head_ref;
+    match (tip, parent) {
         (None, None) if is_first => Ok(None),
-        (None, _) => Err(CommitError::NoBranch(commit.branch.clone())),
+        (None, _) => Err(CommitError::NoBranch(branch.to_owned())),
         (Some(tip), Some(parent)) if !tip.to_string().starts_with(&parent.to_ascii_lowercase()) => {
             Err(CommitError::Stale { tip })
         }
@@ -312,7 +323,7 @@ fn rules_for(s: &Snapshot, base: Option<Oid>, edits: &[Edit]) -> Result<Option<E
             Action::Put(content) => content.clone(),
             _ => bytes::Bytes::new(),
         };
-        attributes.set(folder, &content);
+        attributes.set(folder, &content)?;
         if folder.is_empty() {
             root = Some(content);
         }

@@ -6,11 +6,11 @@ use database::{
     RefRejection, fault,
 };
 use git_protocol::receive_pack::is_well_formed;
-use repository::Kind;
 use repository::edit::{self, Description, EditError};
+use repository::{Kind, ReadError, Snapshot};
 
 use crate::store::{Moments, StoreError, Stored};
-use crate::{Changes, policy};
+use crate::{Changes, needs, policy};
 
 /// What a branch begins with, or a tag names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub enum RefError {
     Missing(String),
     #[error("Cannot delete {0}: it is the default branch")]
     Default(String),
+    #[error("{0}")]
+    Locked(String),
     #[error("{0}")]
     Refused(String),
     #[error("access to the repository was revoked")]
@@ -64,8 +66,13 @@ impl Changes {
                 Some(_) if !overwrite => return Err(RefError::Exists(name)),
                 Some(oid) => Expected::At(oid),
             };
-            let (new, pack) = match start {
-                Start::Commit(commit) => (commit, None),
+            // Before the look at the paths: a lock taken later has another version.
+            let (locks_version, locks) = self.0.database.locks_of_others(access.repo_id(), access.actor())?;
+            let (new, made) = match start {
+                Start::Commit(commit) => {
+                    is_commit(&snapshot, commit)?;
+                    (commit, None)
+                }
                 Start::Nothing => {
                     let (description, disk) = (description.clone(), self.0.disk.clone());
                     let base = std::sync::Arc::clone(&snapshot);
@@ -75,11 +82,23 @@ impl Changes {
                         })
                         .await?;
                     let made = made.expect("because a commit of nothing differs from no commit");
-                    (made.commit, Some((made.objects, made.blob)))
+                    (made.commit, Some(made))
                 }
             };
+            if !locks.is_empty() {
+                let overlay = made.as_ref().map(|made| std::sync::Arc::new(made.overlay(&snapshot)));
+                let overlay = overlay.unwrap_or_else(|| std::sync::Arc::clone(&snapshot));
+                let locked = move || {
+                    Ok::<_, ReadError>(needs::locked_by(&needs::locked(&overlay, existing, new, &locks)?))
+                };
+                let locked = self.compute(locked).await?;
+                if !locked.is_empty() {
+                    return Err(RefError::Locked(locked));
+                }
+            }
             let edit = RefEdit { name: name.clone(), expected, new, peeled: None };
-            if self.move_ref(&access, &snapshot, edit, pack, "branch").await? {
+            let pack = made.map(|made| (made.objects, made.blob));
+            if self.move_ref(&access, &snapshot, edit, pack, Some(locks_version), "branch").await? {
                 return Ok(new);
             }
         }
@@ -100,6 +119,7 @@ impl Changes {
             if snapshot.find_ref(&name).is_some() {
                 return Err(RefError::Exists(name));
             }
+            is_commit(&snapshot, commit)?;
             let (new, peeled, pack) = match description.message.trim() {
                 "" => (commit, None, None),
                 _ => {
@@ -112,7 +132,7 @@ impl Changes {
                 }
             };
             let edit = RefEdit { name: name.clone(), expected: Expected::Absent, new, peeled };
-            if self.move_ref(&access, &snapshot, edit, pack, "tag").await? {
+            if self.move_ref(&access, &snapshot, edit, pack, None, "tag").await? {
                 return Ok(());
             }
         }
@@ -136,7 +156,7 @@ impl Changes {
             let Some(row) = snapshot.find_ref(&name) else { return Err(RefError::Missing(name)) };
             let expected = Expected::At(row.oid);
             let edit = RefEdit { name: name.clone(), expected, new: Oid::NULL, peeled: None };
-            if self.move_ref(&access, &snapshot, edit, None, "delete").await? {
+            if self.move_ref(&access, &snapshot, edit, None, None, "delete").await? {
                 return Ok(());
             }
         }
@@ -147,16 +167,12 @@ impl Changes {
     async fn move_ref(
         &self,
         access: &Authorized<Write>,
-        snapshot: &repository::Snapshot,
+        snapshot: &Snapshot,
         edit: RefEdit,
         pack: Option<(u64, repository::pack::Blob)>,
+        locks_version: Option<i64>,
         message: &str,
     ) -> Result<bool, RefError> {
-        if let Some(kind) = snapshot.kind(&edit.new)
-            && kind != Kind::Commit
-        {
-            return Err(RefError::Invalid(edit.new.to_string()));
-        }
         let (packs_added, stored) = match pack {
             None => (Vec::new(), None),
             Some(pack) => {
@@ -180,7 +196,7 @@ impl Changes {
             head_ref,
             links_required: Vec::new(),
             links_dropped: Vec::new(),
-            locks_version: None,
+            locks_version,
             collects: false,
             actor: access.actor(),
             message: message.to_owned(),
@@ -213,9 +229,21 @@ impl Changes {
     }
 }
 
+/// What was there when the caller looked may have been collected since.
+fn is_commit(snapshot: &Snapshot, oid: Oid) -> Result<(), RefError> {
+    match snapshot.kind(&oid) {
+        Some(Kind::Commit) => Ok(()),
+        Some(_) => Err(RefError::Invalid(oid.to_string())),
+        None => Err(RefError::Missing(oid.to_string())),
+    }
+}
+
 /// The full name of a ref, if it may be one.
 fn full(folder: &str, name: &str) -> Result<String, RefError> {
-    match is_well_formed(name) && name.len() <= NAME_BYTES_MAX && !name.starts_with('-') {
+    let name = name.strip_prefix(folder).unwrap_or(name);
+    // Whoever asks for these means something else.
+    let is_taken = name == "HEAD" || name.parse::<Oid>().is_ok() || name.starts_with("refs/");
+    match is_well_formed(name) && name.len() <= NAME_BYTES_MAX && !name.starts_with('-') && !is_taken {
         true => Ok(format!("{folder}{name}")),
         false => Err(RefError::Invalid(name.chars().take(100).collect())),
     }
@@ -231,6 +259,12 @@ impl RefError {
 
 impl From<EditError> for RefError {
     fn from(error: EditError) -> RefError {
+        RefError::internal(error)
+    }
+}
+
+impl From<ReadError> for RefError {
+    fn from(error: ReadError) -> RefError {
         RefError::internal(error)
     }
 }

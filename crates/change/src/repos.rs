@@ -1,6 +1,6 @@
 //! Changes of a repository as a whole that touch more than its row.
 
-use database::{Repo, Visibility};
+use database::{AsOf, Repo, RepoSettings, Set, Visibility};
 
 use crate::{Changes, GcError, GcOptions};
 
@@ -10,6 +10,8 @@ pub enum RepoError {
     Database(#[from] database::DbError),
     #[error("the repository is gone")]
     Gone,
+    #[error("the repository's settings were changed meanwhile")]
+    Moved,
     #[error("before a repository is shown to more people, what its refs no longer reach is dropped: {0}")]
     Purge(#[from] GcError),
     #[error("the repository is deleted, but its manifest could not be marked so: {0}")]
@@ -27,19 +29,53 @@ impl Changes {
         self.bury_manifest(repo.id).await.map_err(|error| RepoError::Manifest(error.to_string()))
     }
 
-    /// More visible only after a collection with zero retention: everything in a pack list can be fetched by id, also
-    /// what was removed by force from the branches.
     pub async fn set_visibility(&self, repo: &Repo, visibility: Visibility) -> Result<(), RepoError> {
-        if visibility == Visibility::Public && repo.visibility == Visibility::Private {
-            let options = GcOptions { repo: Some(repo.clone()), dry_run: false, purge: true };
-            let report = self.gc(options).await?;
-            if !report.skipped.is_empty() {
-                return Err(RepoError::Purge(GcError::Busy(repo.path.to_string())));
+        let settings = RepoSettings { visibility: Some(visibility), ..RepoSettings::default() };
+        self.set_repo(repo, settings, None).await
+    }
+
+    /// All at once. More visible only after a collection with zero retention: everything in a pack list can be fetched
+    /// by id, also what was removed by force from the branches.
+    ///
+    /// `acl_version`: as rights were when this was allowed.
+    pub async fn set_repo(
+        &self,
+        repo: &Repo,
+        settings: RepoSettings,
+        acl_version: Option<i64>,
+    ) -> Result<(), RepoError> {
+        let is_shown = |now: &Repo| {
+            settings.visibility == Some(Visibility::Public) && now.visibility == Visibility::Private
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            let now = self.0.database.repo(repo.id)?.ok_or(RepoError::Gone)?;
+            if acl_version.is_some_and(|known| known != now.acl_version) {
+                return Err(RepoError::Moved);
+            }
+            // Nothing was there to be dropped in the state that is shown.
+            if is_shown(&now) && !self.purge(&now).await? {
+                continue;
+            }
+            let as_of = AsOf { acl_version: Some(now.acl_version), generation: Some(now.generation) };
+            match self.0.database.set_repo_settings(repo.id, settings, as_of).await? {
+                Set::Done => return Ok(()),
+                Set::Gone => return Err(RepoError::Gone),
+                Set::Moved => {}
             }
         }
-        match self.0.database.set_visibility(repo.id, visibility).await? {
-            true => Ok(()),
-            false => Err(RepoError::Gone),
+        Err(RepoError::Purge(GcError::Busy(repo.path.to_string())))
+    }
+
+    /// True if nothing was found.
+    async fn purge(&self, repo: &Repo) -> Result<bool, RepoError> {
+        let options = GcOptions { repo: Some(repo.clone()), dry_run: false, purge: true };
+        let report = self.gc(options).await?;
+        match report.skipped.is_empty() {
+            true => Ok(report.objects_dropped == 0 && report.large_dropped == 0),
+            false => Err(RepoError::Purge(GcError::Busy(repo.path.to_string()))),
         }
     }
 }
+
+/// Each but the last found something to drop, or a push came between.
+const ATTEMPTS_MAX: u32 = 5;

@@ -229,8 +229,25 @@ pub enum Gating {
 /// What is to be changed; the rest stays.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RepoSettings {
+    pub visibility: Option<Visibility>,
     pub gating: Option<Gating>,
     pub discussions_disabled: Option<bool>,
+}
+
+/// The state that a change of a repo was decided by; `None` is any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AsOf {
+    pub acl_version: Option<i64>,
+    pub generation: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    Done,
+    /// There is no such live repo.
+    Gone,
+    /// It is not as it was; nothing was changed.
+    Moved,
 }
 
 /// What follows from the files of `commit`.

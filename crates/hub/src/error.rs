@@ -1,5 +1,6 @@
 //! Why not: one variant per thing a client can do about it.
 
+use auth::{AuthError, ReauthorizeError};
 use change::{CommitError, RefError, RepoError};
 use database::{CreateError, DbError, Oid};
 use lfs::OpenError;
@@ -129,12 +130,23 @@ impl From<CreateError> for HubError {
     }
 }
 
+impl From<ReauthorizeError> for HubError {
+    fn from(error: ReauthorizeError) -> HubError {
+        match error {
+            ReauthorizeError::Db(error) | ReauthorizeError::Credential(AuthError::Db(error)) => error.into(),
+            ReauthorizeError::RepoGone => HubError::RepoNotFound,
+            ReauthorizeError::Credential(_) => HubError::Denied(auth::Denied::Unauthenticated),
+            ReauthorizeError::Denied(denied) => HubError::Denied(denied),
+        }
+    }
+}
+
 impl From<RepoError> for HubError {
     fn from(error: RepoError) -> HubError {
         match error {
             RepoError::Database(error) => error.into(),
             RepoError::Gone => HubError::RepoNotFound,
-            RepoError::Purge(_) => HubError::Busy(error.to_string()),
+            RepoError::Purge(_) | RepoError::Moved => HubError::Busy(error.to_string()),
             RepoError::Manifest(_) => HubError::internal(error),
         }
     }
@@ -147,7 +159,7 @@ impl From<RefError> for HubError {
             RefError::Invalid(_) | RefError::Refused(_) => HubError::Invalid(text),
             RefError::Exists(_) => HubError::Conflict(text),
             RefError::Missing(name) => HubError::RevisionNotFound(name),
-            RefError::Default(_) => HubError::Forbidden(text),
+            RefError::Default(_) | RefError::Locked(_) => HubError::Forbidden(text),
             RefError::Revoked => HubError::Denied(auth::Denied::Forbidden),
             RefError::Contended => HubError::Busy(text),
             RefError::Full => HubError::Full,

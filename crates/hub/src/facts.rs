@@ -1,34 +1,58 @@
-//! What follows from the files of a revision: the card, and what it and the files say together. Made when somebody asks,
-//! kept as long as the snapshot; those of default branches are kept in rows too, since lists are filtered by them.
+//! What follows from the files of a revision: the card, and what it and the files say together. Found out when somebody
+//! asks, and kept for a while; that of default branches is kept in rows too, since lists are filtered by them.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
 
-use database::{Facts as Row, Oid, Repo, RepoKind};
+use database::{Facts as Row, Oid, Repo, RepoId, RepoKind};
+use parking_lot::Mutex;
+use repository::pointer::Target;
 use repository::tree::{self, Item};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::at::At;
 use crate::card::{self, METADATA_BYTES_MAX};
+use crate::kept::Kept;
 use crate::{Hub, HubError, blocking};
 
-/// The facts of one revision.
+/// The facts of one tree.
 #[derive(Debug)]
 pub struct Known {
     pub facts: card::Facts,
-    /// Paths of all files, as the API names them.
-    pub files: Vec<String>,
+    /// The facts as they are stored in rows.
+    pub document: Value,
+    pub files: Vec<File>,
     /// There are more.
     pub files_cut: bool,
+    blobs: OnceLock<Vec<BlobOf>>,
 }
 
-/// Repositories whose rows are being brought up to date.
-pub(crate) struct Fresh(Semaphore);
+#[derive(Debug)]
+pub struct File {
+    pub path: Box<str>,
+    pub oid: Oid,
+}
 
-impl Default for Fresh {
+/// What git has of a file.
+#[derive(Debug)]
+pub struct BlobOf {
+    pub size: u64,
+    /// It is the pointer to this.
+    pub target: Option<Target>,
+}
+
+/// What is kept of trees, and which repositories' rows are being brought up to date.
+pub(crate) struct State {
+    kept: Kept<Known>,
+    refreshing: Semaphore,
+    /// In the state of these generations they cannot be read.
+    unreadable: Mutex<HashSet<(RepoId, i64)>>,
+}
+
+impl Default for State {
     fn default() -> Self {
-        Fresh(Semaphore::new(1))
+        State { kept: Kept::new(KEPT_BYTES_MAX), refreshing: Semaphore::new(1), unreadable: Mutex::default() }
     }
 }
 
@@ -36,37 +60,57 @@ impl Default for Fresh {
 pub const FILES_MAX: usize = 100_000;
 /// A README, a config: people write larger ones by mistake.
 const FILE_BYTES_MAX: u64 = 4 << 20;
-/// Revisions of one snapshot whose facts are kept.
-const KEPT_MAX: usize = 8;
+const KEPT_BYTES_MAX: usize = 64 << 20;
 /// Repositories brought up to date at once, before a list is made.
 const REFRESHED: u32 = 500;
 
-type Kept = Mutex<HashMap<Oid, Arc<Known>>>;
+impl Hub {
+    pub async fn known(&self, at: &At) -> Result<Arc<Known>, HubError> {
+        let key = (at.snapshot.repo().id, at.tree);
+        let at = at.clone();
+        let make = || async move {
+            let known = blocking(move || at.examine()).await?;
+            let bytes = known.bytes();
+            Ok((known, bytes))
+        };
+        self.0.facts.kept.get(key, make).await
+    }
+}
 
-impl At {
-    pub async fn known(&self) -> Result<Arc<Known>, HubError> {
-        let kept = self.snapshot.memo("hub.facts", Kept::default);
-        let lock =
-            |kept: &Kept| kept.lock().unwrap_or_else(PoisonError::into_inner).get(&self.commit).cloned();
-        if let Some(known) = lock(&kept) {
-            return Ok(known);
+impl Known {
+    /// Of each file, in their order. `at` is where this is known of.
+    pub(crate) fn blobs(&self, at: &At) -> Result<&[BlobOf], HubError> {
+        if let Some(blobs) = self.blobs.get() {
+            return Ok(blobs);
         }
-        let at = self.clone();
-        let known = Arc::new(blocking(move || at.examine()).await?);
-        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT_MAX {
-            kept.clear();
-        }
-        kept.insert(self.commit, Arc::clone(&known));
-        Ok(known)
+        let blob = |file: &File| {
+            let size = at.snapshot.size(&file.oid).unwrap_or(0);
+            Ok(BlobOf { size, target: at.pointer(&file.oid)? })
+        };
+        let blobs = self.files.iter().map(blob).collect::<Result<Vec<_>, HubError>>()?;
+        Ok(self.blobs.get_or_init(|| blobs))
     }
 
+    /// About as many as it takes.
+    fn bytes(&self) -> usize {
+        let of_file = |file: &File| file.path.len() + size_of::<File>() + size_of::<BlobOf>();
+        // As a value, and as the facts it was made from.
+        let document = 6 * self.document.to_string().len();
+        self.files.iter().map(of_file).sum::<usize>() + document
+    }
+}
+
+impl At {
     fn examine(&self) -> Result<Known, HubError> {
         let items = tree::list(&self.snapshot, self.tree, b"", true, None, FILES_MAX + 1)?;
         let files_cut = items.len() > FILES_MAX;
         let is_file = |item: &&Item| item.found.is_blob();
-        let name = |item: &Item| String::from_utf8_lossy(&item.path).into_owned();
-        let files: Vec<String> = items.iter().take(FILES_MAX).filter(is_file).map(name).collect();
+        let file = |item: &Item| {
+            // No address of the API can name others.
+            let path = std::str::from_utf8(&item.path).ok()?;
+            Some(File { path: path.into(), oid: item.found.oid })
+        };
+        let files: Vec<File> = items.iter().take(FILES_MAX).filter(is_file).filter_map(file).collect();
         let kind = self.snapshot.repo().path.kind;
         let readme = self.small_file("README.md", FILE_BYTES_MAX)?.unwrap_or_default();
         let card = card::read(&readme).ok();
@@ -76,7 +120,7 @@ impl At {
         };
         let (config, tokenizer_config) = (of_models("config.json")?, of_models("tokenizer_config.json")?);
         let body = card.as_ref().map_or(&readme[..], |card| card.body);
-        let names: Vec<&str> = files.iter().map(String::as_str).collect();
+        let names: Vec<&str> = files.iter().map(|file| &*file.path).collect();
         let facts = card::facts(card::Sources {
             kind,
             card: card.as_ref().map(|card| &card.data),
@@ -85,7 +129,8 @@ impl At {
             config: config.as_ref(),
             tokenizer_config: tokenizer_config.as_ref(),
         });
-        Ok(Known { facts, files, files_cut })
+        let document = serde_json::to_value(&facts).map_err(HubError::internal)?;
+        Ok(Known { facts, document, files, files_cut, blobs: OnceLock::new() })
     }
 
     fn json(&self, path: &str) -> Result<Option<Value>, HubError> {
@@ -96,12 +141,25 @@ impl At {
 
 impl Hub {
     /// Brings the rows of facts up to date with the default branches. Returns when that is so, but for repositories
-    /// beyond some hundreds, which the next call looks at.
+    /// beyond some hundreds, which the next call looks at. One that cannot be read stops nothing; fsck tells of it.
     pub async fn refresh(&self) -> Result<(), HubError> {
-        let _one = self.0.facts.0.acquire().await.map_err(HubError::internal)?;
-        for id in self.0.database.repos_with_old_facts(REFRESHED)? {
-            if let Some(repo) = self.0.database.repo(id)? {
-                self.refresh_one(&repo).await?;
+        let state = &self.0.facts;
+        let _one = state.refreshing.acquire().await.map_err(HubError::internal)?;
+        let left_out = state.unreadable.lock().len();
+        let limit = REFRESHED.saturating_add(u32::try_from(left_out).unwrap_or(u32::MAX));
+        for id in self.0.database.repos_with_old_facts(limit)? {
+            let Some(repo) = self.0.database.repo(id)? else { continue };
+            let generation = (repo.id, repo.generation);
+            if state.unreadable.lock().contains(&generation) {
+                continue;
+            }
+            let (hub, path) = (self.clone(), repo.path.clone());
+            // In a task of its own, since what it reads may be damaged in any way.
+            let refreshed = tokio::spawn(async move { hub.refresh_one(&repo).await });
+            let refreshed = refreshed.await.map_err(HubError::internal).flatten();
+            if let Err(error) = refreshed {
+                tracing::warn!(repo = %path, %error, "what the card says cannot be found out");
+                state.unreadable.lock().insert(generation);
             }
         }
         Ok(())
@@ -112,32 +170,24 @@ impl Hub {
             Err(HubError::RepoNotFound) => return Ok(()),
             other => other?,
         };
-        let tip = snapshot.head_target().map(|row| row.peeled.unwrap_or(row.oid));
-        let nothing = |commit| Row {
-            commit,
-            modified_ms: repo.created_ms,
-            tags: Vec::new(),
-            document: "{}".to_owned(),
-        };
-        let row = match tip {
-            None => nothing(None),
-            Some(tip) => row_of(snapshot, tip).await.unwrap_or_else(|error| {
-                // One that cannot be read stops no list; fsck tells of it.
-                tracing::info!(repo = %repo.path, %error, "what the card says is not known");
-                nothing(Some(tip))
-            }),
+        let row = match snapshot.head_target().map(|row| row.peeled.unwrap_or(row.oid)) {
+            None => Row {
+                commit: None,
+                modified_ms: repo.created_ms,
+                tags: Vec::new(),
+                document: "{}".to_owned(),
+            },
+            Some(tip) => {
+                let at = At::of(snapshot, tip)?;
+                let known = self.known(&at).await?;
+                Row {
+                    commit: Some(tip),
+                    modified_ms: at.modified_ms()?,
+                    tags: known.facts.tags.clone(),
+                    document: known.document.to_string(),
+                }
+            }
         };
         Ok(self.0.database.set_facts(repo.id, row).await?)
     }
-}
-
-async fn row_of(snapshot: Arc<repository::Snapshot>, tip: Oid) -> Result<Row, HubError> {
-    let at = At::of(snapshot, tip)?;
-    let known = at.known().await?;
-    Ok(Row {
-        commit: Some(tip),
-        modified_ms: at.modified_ms()?,
-        tags: known.facts.tags.clone(),
-        document: serde_json::to_string(&known.facts).map_err(HubError::internal)?,
-    })
 }

@@ -128,14 +128,15 @@ impl At {
         .await
     }
 
-    /// `None` for what is neither file nor folder (a commit of another repository).
+    /// `None` for what is neither file nor folder (a commit of another repository), or has no name in UTF-8.
     fn entry(
         &self,
         path: &[u8],
         found: &Found,
         last_commit: Option<LastCommit>,
     ) -> Result<Option<Entry>, HubError> {
-        let path = String::from_utf8_lossy(path).into_owned();
+        // No address of the API can name others.
+        let Ok(path) = String::from_utf8(path.to_vec()) else { return Ok(None) };
         if found.is_tree() {
             return Ok(Some(Entry::Directory { oid: found.oid.to_string(), size: 0, path, last_commit }));
         }

@@ -2,13 +2,12 @@
 
 use auth::{Authorized, Discover};
 use database::{Gating, Repo, RepoKind, Visibility};
-use repository::tree::Found;
 use serde_json::{Map, Value, json};
 
 use crate::at::At;
 use crate::dates::iso;
-use crate::facts::Known;
-use crate::{Hub, HubError};
+use crate::facts::{BlobOf, File, Known};
+use crate::{Hub, HubError, blocking};
 
 /// What of it is asked for.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +16,12 @@ pub struct Wanted {
     pub expand: Vec<String>,
     /// Sizes and ids of files.
     pub blobs: bool,
+}
+
+impl Wanted {
+    fn has(&self, field: &str) -> bool {
+        self.expand.is_empty() || self.expand.iter().any(|wanted| wanted == field)
+    }
 }
 
 /// Files of which more than the name is told.
@@ -32,7 +37,7 @@ impl Hub {
     ) -> Result<Value, HubError> {
         let repo = access.repo();
         let known = match at {
-            Some(at) => Some(at.known().await?),
+            Some(at) => Some(self.known(at).await?),
             None => None,
         };
         let mut fields = Map::new();
@@ -40,14 +45,20 @@ impl Hub {
         fields.insert("sha".into(), at.map_or(Value::Null, |at| at.commit.to_string().into()));
         let modified_ms = at.map(At::modified_ms).transpose()?.unwrap_or(repo.created_ms);
         fields.insert("lastModified".into(), iso(modified_ms).into());
-        let facts = known.as_ref().map(|known| serde_json::to_value(&known.facts));
-        let facts = facts.transpose().map_err(HubError::internal)?.unwrap_or_else(|| json!({}));
-        of_facts(repo.path.kind, &facts, &mut fields);
-        fields.insert("usedStorage".into(), self.0.database.large_bytes(repo.id)?.into());
-        if let (Some(at), Some(known)) = (at, &known) {
-            fields.insert("siblings".into(), siblings(at, known, wanted.blobs)?);
-        } else {
-            fields.insert("siblings".into(), json!([]));
+        of_facts(repo.path.kind, known.as_ref().map(|known| &known.document), &mut fields);
+        if wanted.has("usedStorage") {
+            fields.insert("usedStorage".into(), self.0.database.large_bytes(repo.id)?.into());
+        }
+        if wanted.has("siblings") {
+            let siblings = match (at, known) {
+                (Some(at), Some(known)) if wanted.blobs => {
+                    let at = at.clone();
+                    blocking(move || siblings_with_blobs(&at, &known)).await?
+                }
+                (Some(_), Some(known)) => siblings(&known),
+                _ => json!([]),
+            };
+            fields.insert("siblings".into(), siblings);
         }
         if repo.path.kind == RepoKind::Space {
             fields.insert(
@@ -84,9 +95,9 @@ pub(crate) fn identity(repo: &Repo, fields: &mut Map<String, Value>) {
 }
 
 /// What the document of facts tells, under the API's names.
-pub(crate) fn of_facts(kind: RepoKind, facts: &Value, fields: &mut Map<String, Value>) {
+pub(crate) fn of_facts(kind: RepoKind, facts: Option<&Value>, fields: &mut Map<String, Value>) {
     let mut take = |from: &str, to: &str| {
-        if let Some(value) = facts.get(from).filter(|value| !value.is_null()) {
+        if let Some(value) = facts.and_then(|facts| facts.get(from)).filter(|value| !value.is_null()) {
             fields.insert(to.into(), value.clone());
         }
     };
@@ -121,28 +132,28 @@ pub(crate) fn of_facts(kind: RepoKind, facts: &Value, fields: &mut Map<String, V
     }
 }
 
-fn siblings(at: &At, known: &Known, blobs: bool) -> Result<Value, HubError> {
-    if !blobs {
-        return Ok(known.files.iter().map(|file| json!({ "rfilename": file })).collect());
-    }
+/// The names of all files.
+pub(crate) fn siblings(known: &Known) -> Value {
+    known.files.iter().map(|file| json!({ "rfilename": file.path })).collect()
+}
+
+fn siblings_with_blobs(at: &At, known: &Known) -> Result<Value, HubError> {
     if known.files.len() > BLOBS_MAX {
         let text = format!("this repository has more than {BLOBS_MAX} files; list its tree instead");
         return Err(HubError::Unprocessable(text));
     }
-    let mut siblings = Vec::with_capacity(known.files.len());
-    for file in &known.files {
-        let Some(Found { oid, .. }) = at.find(file)? else { continue };
-        let blob_size = at.snapshot.size(&oid).unwrap_or(0);
-        siblings.push(match at.pointer(&oid)? {
+    let of_file = |(file, blob): (&File, &BlobOf)| {
+        let (name, id) = (&file.path, file.oid.to_string());
+        match &blob.target {
             Some(target) => {
                 let sha256 = database::Sha256(target.sha256).to_string();
-                let lfs = json!({ "sha256": sha256, "size": target.size, "pointerSize": blob_size });
-                json!({ "rfilename": file, "blobId": oid.to_string(), "size": target.size, "lfs": lfs })
+                let lfs = json!({ "sha256": sha256, "size": target.size, "pointerSize": blob.size });
+                json!({ "rfilename": name, "blobId": id, "size": target.size, "lfs": lfs })
             }
-            None => json!({ "rfilename": file, "blobId": oid.to_string(), "size": blob_size }),
-        });
-    }
-    Ok(siblings.into())
+            None => json!({ "rfilename": name, "blobId": id, "size": blob.size }),
+        }
+    };
+    Ok(known.files.iter().zip(known.blobs(at)?).map(of_file).collect())
 }
 
 /// `_id` and `id` come with whatever is asked for.

@@ -19,6 +19,7 @@ pub mod facts;
 pub mod files;
 pub mod history;
 pub mod info;
+mod kept;
 pub mod listing;
 pub mod people;
 pub mod preupload;
@@ -27,12 +28,13 @@ pub mod repos;
 pub mod resolve;
 pub mod upload;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use change::Changes;
 use database::{Database, Visibility};
 use lfs::Objects;
 use repository::Repositories;
+use tokio::sync::Semaphore;
 
 pub use error::HubError;
 
@@ -46,7 +48,7 @@ struct Inner {
     changes: Changes,
     objects: Objects,
     settings: Settings,
-    facts: facts::Fresh,
+    facts: facts::State,
 }
 
 /// What an administrator set.
@@ -71,7 +73,7 @@ impl Hub {
         objects: Objects,
         settings: Settings,
     ) -> Hub {
-        let facts = facts::Fresh::default();
+        let facts = facts::State::default();
         Hub(Arc::new(Inner { database, repositories, changes, objects, settings, facts }))
     }
 
@@ -84,9 +86,20 @@ impl Hub {
     }
 }
 
-/// Runs blocking `work` off the async threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
+/// Of this process: what readers ask for must not take all cores from everybody else for long.
+static COMPUTING: LazyLock<Semaphore> = LazyLock::new(|| {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Semaphore::new(2 * cores)
+});
+
+/// Runs `work` off the async threads: what computes for more than a moment. Not to be called from within.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let permit = COMPUTING.acquire().await.expect("because it is never closed");
+    let computed = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        work()
+    });
+    match computed.await {
         Ok(value) => value,
         Err(failure) => std::panic::resume_unwind(failure.into_panic()),
     }

@@ -4,7 +4,8 @@ use auth::Identity;
 use database::{Listing, Order, Place, RepoId, RepoKind};
 use serde_json::{Map, Value};
 
-use crate::info::{chosen, identity, of_facts};
+use crate::at::At;
+use crate::info::{chosen, identity, of_facts, siblings};
 use crate::{Hub, HubError, blocking};
 
 /// What is asked for.
@@ -15,13 +16,33 @@ pub struct Query {
     /// All of these tags.
     pub tags: Vec<String>,
     pub gated: Option<bool>,
-    pub by_modified: bool,
+    pub sort: Sort,
     pub limit: Option<u32>,
     pub cursor: Option<String>,
     pub expand: Vec<String>,
     /// Cards, configs and files too.
     pub full: bool,
     pub card_data: bool,
+    pub config: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    #[default]
+    Created,
+    Modified,
+}
+
+impl Sort {
+    /// What is not counted is the same for all.
+    pub fn named(name: &str) -> Option<Sort> {
+        match name {
+            "createdAt" | "created_at" | "downloads" | "likes" | "likes7d" | "trendingScore"
+            | "trending_score" => Some(Sort::Created),
+            "lastModified" | "last_modified" => Some(Sort::Modified),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -46,7 +67,10 @@ impl Hub {
             search: query.search.clone().filter(|search| !search.is_empty()),
             tags: query.tags.clone(),
             gated: query.gated,
-            order: if query.by_modified { Order::Modified } else { Order::Created },
+            order: match query.sort {
+                Sort::Created => Order::Created,
+                Sort::Modified => Order::Modified,
+            },
             after,
             limit: limit + 1,
         };
@@ -55,19 +79,36 @@ impl Hub {
         let more = found.len() > limit as usize;
         found.truncate(limit as usize);
         let cursor = found.last().filter(|_| more).map(|listed| cursor(listed.place));
-        let repos = found.iter().map(|listed| entry(listed, query)).collect::<Result<_, _>>()?;
+        let with_files = query.full || query.expand.iter().any(|field| field == "siblings");
+        let mut repos = Vec::with_capacity(found.len());
+        for listed in &found {
+            let siblings = if with_files { self.siblings_of(listed).await } else { None };
+            repos.push(entry(listed, siblings, query)?);
+        }
         Ok(Page { repos, cursor })
     }
 }
 
-fn entry(listed: &database::Listed, query: &Query) -> Result<Value, HubError> {
+impl Hub {
+    /// `None` if they cannot be read, or are none.
+    async fn siblings_of(&self, listed: &database::Listed) -> Option<Value> {
+        let snapshot = self.snapshot(&listed.repo).await.ok()?;
+        let at = At::of(snapshot, listed.tip?).ok()?;
+        Some(siblings(&*self.known(&at).await.ok()?))
+    }
+}
+
+fn entry(listed: &database::Listed, siblings: Option<Value>, query: &Query) -> Result<Value, HubError> {
     let mut fields = Map::new();
     identity(&listed.repo, &mut fields);
     let facts = match &listed.facts {
-        None => Value::Null,
-        Some(facts) => serde_json::from_str(&facts.document).map_err(HubError::internal)?,
+        None => None,
+        Some(facts) => Some(serde_json::from_str(&facts.document).map_err(HubError::internal)?),
     };
-    of_facts(listed.repo.path.kind, &facts, &mut fields);
+    of_facts(listed.repo.path.kind, facts.as_ref(), &mut fields);
+    if let Some(siblings) = siblings {
+        fields.insert("siblings".into(), siblings);
+    }
     let modified_ms = listed.facts.as_ref().map_or(listed.repo.created_ms, |facts| facts.modified_ms);
     fields.insert("lastModified".into(), crate::dates::iso(modified_ms).into());
     fields.insert("sha".into(), listed.tip.map_or(Value::Null, |tip| tip.to_string().into()));
@@ -75,7 +116,10 @@ fn entry(listed: &database::Listed, query: &Query) -> Result<Value, HubError> {
         if !query.card_data {
             fields.remove("cardData");
         }
-        for field in ["config", "transformersInfo", "model-index"] {
+        if !query.config {
+            fields.remove("config");
+        }
+        for field in ["transformersInfo", "model-index"] {
             fields.remove(field);
         }
     }

@@ -45,7 +45,9 @@ impl Hub {
         }))
     }
 
-    pub fn user_overview(&self, name: &str) -> Result<Value, HubError> {
+    /// With the organisations that whoever asks belongs to as well.
+    pub fn user_overview(&self, identity: &Identity, name: &str) -> Result<Value, HubError> {
+        self.may_look(identity)?;
         let user = self.0.database.user(name)?.filter(|user| !user.disabled);
         let user = user.ok_or_else(|| HubError::NotFound("User not found".to_owned()))?;
         let orgs: Vec<Value> = self
@@ -53,6 +55,7 @@ impl Hub {
             .database
             .memberships(user.id)?
             .iter()
+            .filter(|membership| belongs(identity, &membership.org.folded()))
             .map(|membership| json!({ "name": membership.org.as_str(), "fullname": membership.org.as_str(), "avatarUrl": "" }))
             .collect();
         let name = user.name.as_str();
@@ -62,7 +65,8 @@ impl Hub {
         }))
     }
 
-    pub fn org_overview(&self, name: &str) -> Result<Value, HubError> {
+    pub fn org_overview(&self, identity: &Identity, name: &str) -> Result<Value, HubError> {
+        self.may_look(identity)?;
         let org = self.org(name)?;
         let members = self.0.database.members(org.id)?.len();
         let name = org.name.as_str();
@@ -75,10 +79,7 @@ impl Hub {
     /// For those who belong to it: who else does is nobody else's business.
     pub fn org_members(&self, identity: &Identity, name: &str) -> Result<Value, HubError> {
         let org = self.org(name)?;
-        let belongs = identity
-            .principal()
-            .is_some_and(|principal| principal.user.admin || principal.role_in(&org.name.folded()).is_some());
-        if !belongs {
+        if !belongs(identity, &org.name.folded()) {
             return Err(HubError::Forbidden("only members see who the members are".to_owned()));
         }
         let members = self.0.database.members(org.id)?;
@@ -91,9 +92,22 @@ impl Hub {
         Ok(members.iter().map(member).collect())
     }
 
+    /// A closed hub tells strangers nothing.
+    fn may_look(&self, identity: &Identity) -> Result<(), HubError> {
+        match identity.principal().is_some() || self.0.settings.auth.anonymous_read {
+            true => Ok(()),
+            false => Err(auth::Denied::Unauthenticated.into()),
+        }
+    }
+
     fn org(&self, name: &str) -> Result<database::Org, HubError> {
         self.0.database.org(name)?.ok_or_else(|| HubError::NotFound("Organization not found".to_owned()))
     }
+}
+
+/// To an organisation of this folded name, or to those who see everything.
+fn belongs(identity: &Identity, org: &str) -> bool {
+    identity.principal().is_some_and(|principal| principal.user.admin || principal.role_in(org).is_some())
 }
 
 fn role(role: OrgRole) -> &'static str {

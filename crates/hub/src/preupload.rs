@@ -10,6 +10,7 @@ use repository::{ReadError, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::at::At;
+use crate::upload::checked;
 use crate::{Hub, HubError, blocking};
 
 #[derive(Debug, Deserialize)]
@@ -116,7 +117,7 @@ fn answer(
     let tree = at.map(|at| at.tree);
     let mut attributes = Attributes::new(snapshot, tree);
     if let Some(content) = &request.git_attributes {
-        attributes.set("", content.as_bytes());
+        attributes.set("", content.as_bytes())?;
     }
     let ignore = match (&request.git_ignore, tree) {
         (Some(content), _) => Some(Ignore::new(content.as_bytes())),
@@ -125,6 +126,7 @@ fn answer(
     };
     let mut files = Vec::with_capacity(request.files.len());
     for Asked { path, sample, size } in request.files {
+        checked(&path)?;
         let sample = BASE64.decode(&sample).map_err(|_| {
             HubError::Invalid(format!("the sample of {} is not base64", crate::at::shown(&path)))
         })?;

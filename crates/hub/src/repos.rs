@@ -4,10 +4,10 @@ use auth::{Admin, Authorized, Identity, Write};
 use bytes::Bytes;
 use change::NewCommit;
 use database::{CreateError, Gating, NewRepo, Repo, RepoKind, RepoPath, RepoSettings, Visibility};
-use repository::edit::{Action, Edit};
 use serde::Deserialize;
 
-use crate::{Hub, HubError, defaults, refs};
+use crate::upload::{self, Planned};
+use crate::{Hub, HubError, blocking, defaults, refs};
 
 /// A repository that is to be made.
 #[derive(Debug, Default, Deserialize)]
@@ -92,7 +92,7 @@ impl Hub {
                 other => other.into(),
             });
         }
-        let edits = first_files(kind, &path, &create)?;
+        let planned = self.first_files(kind, &path, &create).await?;
         let visibility = visibility(create.visibility.as_deref(), create.private)?
             .unwrap_or(self.0.settings.default_visibility);
         let new = NewRepo {
@@ -107,7 +107,24 @@ impl Hub {
             Err(CreateError::Taken) => return Err(exists(&path)),
             other => other?,
         };
+        if let Err(error) = self.first_commit(identity, &repo, planned).await {
+            // Half a repository would be in the way of the next try.
+            if let Err(error) = self.0.changes.delete_repo(&repo).await {
+                tracing::warn!(repo = %repo.path, %error, "a repository without its first commit stays");
+            }
+            return Err(error);
+        }
+        Ok(repo)
+    }
+
+    async fn first_commit(
+        &self,
+        identity: &Identity,
+        repo: &Repo,
+        planned: Vec<Planned>,
+    ) -> Result<(), HubError> {
         let access = auth::authorize::<Write>(self.0.settings.auth, identity, repo.clone())?;
+        let edits = self.edits(&access, planned).await?;
         let (author_name, author_email) = refs::author(&access);
         let commit = NewCommit {
             branch: repo.head_ref.clone(),
@@ -118,11 +135,23 @@ impl Hub {
             message: "initial commit".to_owned(),
         };
         let made = self.0.changes.commit(access, commit).await;
-        made.map_err(|error| HubError::of_commit(error, &repo.head_ref, None))?;
-        Ok(repo)
+        made.map(drop).map_err(|error| HubError::of_commit(error, &repo.head_ref, None))
+    }
+
+    /// What a new repository begins with, by the rules of any commit.
+    async fn first_files(
+        &self,
+        kind: RepoKind,
+        path: &RepoPath,
+        create: &Create,
+    ) -> Result<Vec<Planned>, HubError> {
+        let files = first_files(kind, path, create)?;
+        let rules = self.rules();
+        blocking(move || upload::planned_files(files, rules, kind)).await
     }
 
     pub async fn delete(&self, access: &Authorized<Admin>) -> Result<(), HubError> {
+        let access = access.reauthorize(&self.0.database)?;
         Ok(self.0.changes.delete_repo(access.repo()).await?)
     }
 
@@ -133,6 +162,7 @@ impl Hub {
         access: &Authorized<Admin>,
         to: RepoPath,
     ) -> Result<Repo, HubError> {
+        let access = access.reauthorize(&self.0.database)?;
         let from = &access.repo().path;
         if to.namespace.folded() != from.namespace.folded() {
             auth::may_create(identity, &to.namespace.folded())?;
@@ -151,17 +181,14 @@ impl Hub {
         let repo = access.repo();
         let gating = settings.gated.as_ref().map(gating).transpose()?;
         let visibility = visibility(settings.visibility.as_deref(), settings.private)?;
-        let changes = RepoSettings { gating, discussions_disabled: settings.discussions_disabled };
-        if changes != RepoSettings::default() && !self.0.database.set_repo_settings(repo.id, changes).await? {
-            return Err(HubError::RepoNotFound);
+        let discussions_disabled = settings.discussions_disabled;
+        let changes = RepoSettings { visibility, gating, discussions_disabled };
+        if changes == RepoSettings::default() {
+            return Ok(false);
         }
-        match visibility.filter(|visibility| *visibility != repo.visibility) {
-            None => Ok(false),
-            Some(visibility) => {
-                self.0.changes.set_visibility(repo, visibility).await?;
-                Ok(visibility == Visibility::Public)
-            }
-        }
+        let access = access.reauthorize(&self.0.database)?;
+        self.0.changes.set_repo(repo, changes, Some(access.acl_version())).await?;
+        Ok(visibility == Some(Visibility::Public) && repo.visibility != Visibility::Public)
     }
 }
 
@@ -204,11 +231,11 @@ fn gating(value: &serde_json::Value) -> Result<Gating, HubError> {
     }
 }
 
-fn first_files(kind: RepoKind, path: &RepoPath, create: &Create) -> Result<Vec<Edit>, HubError> {
-    let put = |path: &str, content: Bytes| Edit { path: path.to_owned(), action: Action::Put(content) };
-    let mut edits = vec![put(".gitattributes", defaults::gitattributes(kind).into())];
+/// Of the same path the last counts.
+fn first_files(kind: RepoKind, path: &RepoPath, create: &Create) -> Result<Vec<(String, Bytes)>, HubError> {
+    let mut files = vec![(".gitattributes".to_owned(), defaults::gitattributes(kind).into())];
     if let Some(readme) = readme(kind, path, create)? {
-        edits.push(put("README.md", readme.into()));
+        files.push(("README.md".to_owned(), readme.into()));
     }
     for file in &create.files {
         let content = match file.encoding.as_deref() {
@@ -220,10 +247,10 @@ fn first_files(kind: RepoKind, path: &RepoPath, create: &Create) -> Result<Vec<E
             }
             Some(other) => return Err(HubError::Invalid(format!("there is no encoding \"{other}\""))),
         };
-        // Of the same path the last counts.
-        edits.push(put(&file.path, content));
+        files.retain(|(path, _)| *path != file.path);
+        files.push((file.path.clone(), content));
     }
-    Ok(edits)
+    Ok(files)
 }
 
 fn readme(kind: RepoKind, path: &RepoPath, create: &Create) -> Result<Option<String>, HubError> {

@@ -7,7 +7,7 @@
 use auth::{Authorized, Write};
 use bytes::Bytes;
 use change::NewCommit;
-use database::{Oid, Sha256};
+use database::{Oid, RepoKind, Sha256};
 use repository::attributes::Attributes;
 use repository::edit::{Action, Edit, EditError, check_path};
 use repository::pointer::{self, Target};
@@ -17,7 +17,7 @@ use crate::card;
 use crate::commit_lines::{
     ContentDecoder, Encoding, Form, Header, LineError, NotBase64, Operation, Parser, Restore, Sink,
 };
-use crate::preupload::is_large;
+use crate::preupload::{Rules, is_large};
 use crate::{Hub, HubError, blocking, commit_lines, refs};
 
 /// The body of a commit as it arrives.
@@ -37,6 +37,7 @@ pub struct Draft {
     out: Vec<u8>,
     /// Handed back.
     spooled: u64,
+    path_bytes: usize,
 }
 
 struct Stored {
@@ -44,6 +45,18 @@ struct Stored {
     end: u64,
     /// What lies in the spool is to be undone first.
     restore: Option<Restore>,
+}
+
+/// Copies the contents of a draft into another spool, each as it is meant.
+pub struct Restoring {
+    draft: Draft,
+    from: Bytes,
+    /// The content that is being copied, and how much of it was.
+    number: usize,
+    copied: u64,
+    /// Where it begins in the other spool, and where that ends.
+    start: u64,
+    end: u64,
 }
 
 /// What is to be told of a commit.
@@ -59,10 +72,15 @@ pub enum BodyError {
     Line(#[from] LineError),
     #[error("the content of {path} is not what its encoding says: {source}")]
     Content { path: String, source: NotBase64 },
+    #[error("the paths have more than {PATH_BYTES_MAX} bytes in all; split the commit into several")]
+    Paths,
 }
 
 /// Bytes of a file by which it is told whether it is text.
 const SAMPLE: usize = 512;
+/// Of all paths of a commit: they are held until it is made.
+const PATH_BYTES_MAX: usize = 32 << 20;
+const RESTORED_AT_ONCE: u64 = 256 << 10;
 
 impl Receiving {
     pub fn new(form: Form) -> Receiving {
@@ -74,6 +92,7 @@ impl Receiving {
             decoder: None,
             out: Vec::new(),
             spooled: 0,
+            path_bytes: 0,
         };
         Receiving { parser, draft }
     }
@@ -93,8 +112,44 @@ impl Receiving {
 }
 
 impl Draft {
+    /// Some contents were taken for base64, and are none: what was spooled is to be copied by [`Restoring`] into
+    /// another spool, that [`Hub::commit`] gets instead.
+    pub fn is_to_be_restored(&self) -> bool {
+        self.contents.iter().any(|stored| stored.restore.is_some())
+    }
+
+    pub fn restore(self, spool: Bytes) -> Restoring {
+        Restoring { draft: self, from: spool, number: 0, copied: 0, start: 0, end: 0 }
+    }
+
     fn at(&self) -> u64 {
         self.spooled + self.out.len() as u64
+    }
+}
+
+impl Restoring {
+    /// What is to be put behind what the other spool has; `None` when that has all.
+    pub fn next_piece(&mut self) -> Option<Vec<u8>> {
+        let stored = self.draft.contents.get_mut(self.number)?;
+        let from = stored.start + self.copied;
+        let to = stored.end.min(from + RESTORED_AT_ONCE);
+        let bytes = &self.from[from as usize..to as usize];
+        let mut piece = Vec::with_capacity(bytes.len() * 4 / 3 + 4);
+        match &mut stored.restore {
+            Some(restore) => restore.push(bytes, &mut piece),
+            None => piece.extend_from_slice(bytes),
+        }
+        self.copied += bytes.len() as u64;
+        self.end += piece.len() as u64;
+        if to == stored.end {
+            *stored = Stored { start: self.start, end: self.end, restore: None };
+            (self.number, self.copied, self.start) = (self.number + 1, 0, self.end);
+        }
+        Some(piece)
+    }
+
+    pub fn finish(self) -> Draft {
+        self.draft
     }
 }
 
@@ -132,6 +187,11 @@ impl Sink for Draft {
                 (stored.end, stored.restore) = (end, restore);
             }
         }
+        let (path, old_path) = operation.paths();
+        self.path_bytes += path.len() + old_path.map_or(0, str::len);
+        if self.path_bytes > PATH_BYTES_MAX {
+            return Err(BodyError::Paths);
+        }
         self.operations.push(operation);
         Ok(())
     }
@@ -143,7 +203,7 @@ fn not_yet_named(source: NotBase64) -> BodyError {
 }
 
 impl Hub {
-    /// `revision` names a branch. `spool` is all that [`Receiving::push`] gave.
+    /// `revision` names a branch. `spool` is all that [`Receiving::push`] gave, or [`Restoring::next_piece`].
     pub async fn commit(
         &self,
         access: Authorized<Write>,
@@ -161,16 +221,14 @@ impl Hub {
         let tip = snapshot.find_ref(&branch).map(|row| row.oid);
         let at = tip.map(|tip| At::of(std::sync::Arc::clone(&snapshot), tip)).transpose()?;
         let (operations, contents) = (draft.operations, draft.contents);
+        // Before large files are stored for a commit that is refused afterwards.
+        let foreseen = self.0.changes.foresee_commit(&snapshot, &branch, parent);
+        foreseen.map_err(|error| HubError::of_commit(error, revision, tip))?;
         let rules = self.rules();
         let kind = access.repo().path.kind;
-        let planned = {
-            let at = at.clone();
-            blocking(move || plan(&snapshot, at.as_ref(), operations, contents, &spool, rules, kind)).await?
-        };
-        let mut edits = Vec::with_capacity(planned.len());
-        for planned in planned {
-            edits.push(self.edit(&access, planned).await?);
-        }
+        let planned =
+            blocking(move || plan(&snapshot, at.as_ref(), operations, contents, &spool, rules, kind)).await?;
+        let edits = self.edits(&access, planned).await?;
         let (author_name, author_email) = refs::author(&access);
         let summary = header.summary.trim();
         let summary = if summary.is_empty() { "Upload files" } else { summary };
@@ -183,6 +241,18 @@ impl Hub {
         let made = self.0.changes.commit(access, commit).await;
         let made = made.map_err(|error| HubError::of_commit(error, revision, tip))?;
         Ok(Told { commit: made.commit, moved: made.moved })
+    }
+
+    pub(crate) async fn edits(
+        &self,
+        access: &Authorized<Write>,
+        planned: Vec<Planned>,
+    ) -> Result<Vec<Edit>, HubError> {
+        let mut edits = Vec::with_capacity(planned.len());
+        for planned in planned {
+            edits.push(self.edit(access, planned).await?);
+        }
+        Ok(edits)
     }
 
     /// Stores what goes to LFS.
@@ -212,7 +282,7 @@ impl Hub {
     }
 }
 
-struct Planned {
+pub(crate) struct Planned {
     path: String,
     what: What,
 }
@@ -236,36 +306,39 @@ fn plan(
     operations: Vec<Operation>,
     contents: Vec<Stored>,
     spool: &Bytes,
-    rules: crate::preupload::Rules,
-    kind: database::RepoKind,
+    rules: Rules,
+    kind: RepoKind,
 ) -> Result<Vec<Planned>, HubError> {
-    let contents: Vec<Bytes> = contents.iter().map(|stored| content(stored, spool)).collect();
+    let contents: Vec<Bytes> = contents
+        .iter()
+        .map(|stored| match stored.restore {
+            None => Ok(spool.slice(stored.start as usize..stored.end as usize)),
+            Some(_) => Err(HubError::internal(NotRestored)),
+        })
+        .collect::<Result<_, _>>()?;
     let mut attributes = Attributes::new(snapshot, at.map(|at| at.tree));
     for operation in &operations {
-        if let Operation::File { path, content, .. } = operation
-            && let Some(folder) = path.strip_suffix(".gitattributes")
-            && (folder.is_empty() || folder.ends_with('/'))
-        {
-            attributes.set(folder.trim_end_matches('/'), &contents[*content as usize]);
+        if let Operation::File { path, content, .. } = operation {
+            set_attributes(&mut attributes, path, &contents[*content as usize])?;
         }
     }
     let mut planned = Vec::with_capacity(operations.len());
     for operation in operations {
+        if let (path, Some(old_path)) = operation.paths()
+            && path != old_path
+        {
+            planned.push(Planned { path: old_path.to_owned(), what: What::Edit(Action::DeleteFile) });
+        }
         let (path, what) = match operation {
             Operation::File { path, content, .. } => {
-                // Before a large file is stored for a path that is refused afterwards.
-                checked(&path)?;
-                let content = contents[content as usize].clone();
-                if path == "README.md" {
-                    check_card(&content, kind)?;
-                }
-                let sample = &content[..content.len().min(SAMPLE)];
-                let what = match is_large(&mut attributes, &path, content.len() as u64, sample, rules)? {
-                    true => What::Large { sha256: lfs::sha256(&content), content },
-                    // Not a view of the spool, which would stay as long as the row it goes into is waited for.
-                    false => What::Edit(Action::Put(content)),
-                };
-                (path, what)
+                planned.push(planned_file(
+                    &mut attributes,
+                    path,
+                    contents[content as usize].clone(),
+                    rules,
+                    kind,
+                )?);
+                continue;
             }
             Operation::LfsFile { path, oid, size_bytes, .. } => {
                 checked(&path)?;
@@ -273,6 +346,12 @@ fn plan(
                 let what = match (size_bytes, sha256 == Sha256::EMPTY) {
                     // Empty files are no objects.
                     (None | Some(0), true) => What::Edit(Action::Put(Bytes::new())),
+                    (Some(0), false) => {
+                        return Err(HubError::Invalid(format!(
+                            "{} has no bytes, but the oid of some",
+                            shown(&path)
+                        )));
+                    }
                     (size, _) => What::Pointer { sha256, size },
                 };
                 (path, what)
@@ -286,24 +365,68 @@ fn plan(
     Ok(planned)
 }
 
-fn content(stored: &Stored, spool: &Bytes) -> Bytes {
-    let spooled = spool.slice(stored.start as usize..stored.end as usize);
-    match stored.restore.clone() {
-        None => spooled,
-        Some(mut restore) => {
-            let mut content = Vec::new();
-            restore.push(&spooled, &mut content);
-            content.into()
-        }
+/// Of a tree in which this file is put: what it says of others, if it is one of those that do.
+pub(crate) fn set_attributes(
+    attributes: &mut Attributes<'_>,
+    path: &str,
+    content: &[u8],
+) -> Result<(), HubError> {
+    if let Some(folder) = path.strip_suffix(".gitattributes")
+        && (folder.is_empty() || folder.ends_with('/'))
+    {
+        checked(path)?;
+        attributes.set(folder, content)?;
     }
+    Ok(())
 }
 
-fn checked(path: &str) -> Result<(), HubError> {
+/// Of a commit of these files alone, the first.
+pub(crate) fn planned_files(
+    files: Vec<(String, Bytes)>,
+    rules: Rules,
+    kind: RepoKind,
+) -> Result<Vec<Planned>, HubError> {
+    let mut attributes = Attributes::of_nothing();
+    for (path, content) in &files {
+        set_attributes(&mut attributes, path, content)?;
+    }
+    files
+        .into_iter()
+        .map(|(path, content)| planned_file(&mut attributes, path, content, rules, kind))
+        .collect()
+}
+
+/// `attributes` know all of the commit's own.
+pub(crate) fn planned_file(
+    attributes: &mut Attributes<'_>,
+    path: String,
+    content: Bytes,
+    rules: Rules,
+    kind: RepoKind,
+) -> Result<Planned, HubError> {
+    // Before a large file is stored for a path that is refused afterwards.
+    checked(&path)?;
+    if path == "README.md" {
+        check_card(&content, kind)?;
+    }
+    let sample = &content[..content.len().min(SAMPLE)];
+    let what = match is_large(attributes, &path, content.len() as u64, sample, rules)? {
+        true => What::Large { sha256: lfs::sha256(&content), content },
+        false => What::Edit(Action::Put(content)),
+    };
+    Ok(Planned { path, what })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the contents of a draft were not restored")]
+struct NotRestored;
+
+pub(crate) fn checked(path: &str) -> Result<(), HubError> {
     check_path(path)
         .map_err(|source| HubError::Unprocessable(EditError::Path { path: shown(path), source }.to_string()))
 }
 
-fn check_card(readme: &[u8], kind: database::RepoKind) -> Result<(), HubError> {
+fn check_card(readme: &[u8], kind: RepoKind) -> Result<(), HubError> {
     let errors = card::validate(readme, kind).errors;
     match errors.is_empty() {
         true => Ok(()),

@@ -17,14 +17,24 @@ const WILDCARDS_MAX: usize = 16;
 
 /// The rules of one tree. Files in folders are read when a path below them is asked for.
 pub struct Attributes<'s> {
-    s: &'s Snapshot,
-    tree: Option<Oid>,
+    /// Where the trees of folders are.
+    s: Option<&'s Snapshot>,
     search: gix_attributes::Search,
     names: MetadataCollection,
-    /// Folders whose file was looked for.
-    read: HashMap<String, ()>,
+    /// The root first.
+    folders: Vec<Folder>,
     outcome: Outcome,
     outdated: bool,
+}
+
+/// Holds no path but its children's names, so that many deep paths take no more memory than they have bytes.
+#[derive(Default)]
+struct Folder {
+    /// In the repository, if it is there.
+    tree: Option<Oid>,
+    /// Its file of rules was read, or given.
+    read: bool,
+    children: HashMap<Box<str>, usize>,
 }
 
 /// A list of patterns as in `.gitignore`.
@@ -34,29 +44,38 @@ impl<'s> Attributes<'s> {
     /// `None`: of no files at all.
     pub fn new(s: &'s Snapshot, tree: Option<Oid>) -> Attributes<'s> {
         Attributes {
-            s,
-            tree,
+            s: Some(s),
+            folders: vec![Folder { tree, ..Folder::default() }],
+            ..Attributes::of_nothing()
+        }
+    }
+
+    pub fn of_nothing() -> Attributes<'s> {
+        Attributes {
+            s: None,
             search: gix_attributes::Search::default(),
             names: MetadataCollection::default(),
-            read: HashMap::new(),
+            folders: vec![Folder::default()],
             outcome: Outcome::default(),
             outdated: true,
         }
     }
 
     /// The same, had the file `.gitattributes` of the folder this content. To be told before any path in it is asked for.
-    pub fn set(&mut self, folder: &str, content: &[u8]) {
-        if self.read.insert(folder.to_owned(), ()).is_none() {
+    pub fn set(&mut self, folder: &str, content: &[u8]) -> Result<(), ReadError> {
+        let mut at = 0;
+        for name in folder.split('/').filter(|name| !name.is_empty()) {
+            at = self.child(at, name)?;
+        }
+        if !std::mem::replace(&mut self.folders[at].read, true) {
             self.add(folder, content);
         }
+        Ok(())
     }
 
     /// Whether files of this path are to be stored by Git LFS.
     pub fn is_lfs(&mut self, path: &str) -> Result<bool, ReadError> {
-        let folders = path.match_indices('/').map(|(at, _)| &path[..at]);
-        for folder in std::iter::once("").chain(folders) {
-            self.look_into(folder)?;
-        }
+        self.read_folders_of(path)?;
         if std::mem::take(&mut self.outdated) {
             self.outcome.initialize_with_selection(&self.names, ["filter"]);
         }
@@ -70,15 +89,45 @@ impl<'s> Attributes<'s> {
         }))
     }
 
-    fn look_into(&mut self, folder: &str) -> Result<(), ReadError> {
-        if self.read.contains_key(folder) {
+    fn read_folders_of(&mut self, path: &str) -> Result<(), ReadError> {
+        self.read(0, "")?;
+        let mut at = 0;
+        for (end, _) in path.match_indices('/') {
+            let start = path[..end].rfind('/').map_or(0, |slash| slash + 1);
+            at = self.child(at, &path[start..end])?;
+            self.read(at, &path[..end])?;
+            let Folder { tree, children, .. } = &self.folders[at];
+            if tree.is_none() && children.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of this name in the folder `at`, whether it is there or not.
+    fn child(&mut self, at: usize, name: &str) -> Result<usize, ReadError> {
+        if let Some(child) = self.folders[at].children.get(name) {
+            return Ok(*child);
+        }
+        let found = match (self.s, self.folders[at].tree) {
+            (Some(s), Some(tree)) => tree::find(s, tree, name)?,
+            _ => None,
+        };
+        let tree = found.filter(tree::Found::is_tree).map(|found| found.oid);
+        let child = self.folders.len();
+        self.folders.push(Folder { tree, ..Folder::default() });
+        self.folders[at].children.insert(name.into(), child);
+        Ok(child)
+    }
+
+    fn read(&mut self, at: usize, path: &str) -> Result<(), ReadError> {
+        if std::mem::replace(&mut self.folders[at].read, true) {
             return Ok(());
         }
-        self.read.insert(folder.to_owned(), ());
-        let Some(root) = self.tree else { return Ok(()) };
-        let path = if folder.is_empty() { NAME.to_owned() } else { format!("{folder}/{NAME}") };
-        if let Some(content) = small_file(self.s, root, &path)? {
-            self.add(folder, &content);
+        if let (Some(s), Some(tree)) = (self.s, self.folders[at].tree)
+            && let Some(content) = small_file(s, tree, NAME)?
+        {
+            self.add(path, &content);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use database::{PackId, PackKind, PackRow, RefRow, Repo, RepoId, SnapshotRows, Visibility};
+use database::{Gating, PackId, PackKind, PackRow, RefRow, Repo, RepoId, SnapshotRows, Visibility};
 use serde::{Deserialize, Serialize};
 
 use super::ManifestError;
@@ -19,7 +19,13 @@ pub(super) struct Manifest {
     /// The file this one continues; `None` for a base.
     pub(super) after: Option<String>,
     pub(super) path: String,
+    /// The namespace is an organisation's.
+    #[serde(default)]
+    pub(super) org: bool,
     pub(super) public: bool,
+    /// Who must be let in first, though it is public. Absent: nobody knows, so it is not shown to everybody.
+    #[serde(default)]
+    pub(super) gated: Option<String>,
     pub(super) mirror: bool,
     pub(super) blob_bytes_max: Option<u64>,
     #[serde(default)]
@@ -94,15 +100,17 @@ pub(super) fn unsealed(bytes: &[u8]) -> Result<Manifest, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
-pub(super) fn base(rows: &SnapshotRows) -> Manifest {
+/// `of_org`: the repository belongs to an organisation.
+pub(super) fn base(rows: &SnapshotRows, of_org: bool) -> Manifest {
     let refs = rows.refs.iter().map(|row| (row.name.clone(), Some(RefEntry::from(row)))).collect();
     let packs = rows.packs.iter().map(PackEntry::from).collect();
-    manifest(&rows.repo, None, refs, packs, Vec::new())
+    manifest(&rows.repo, of_org, None, refs, packs, Vec::new())
 }
 
 /// What changed since the state that the file `after`, which listed `packs`, describes.
 pub(super) fn delta(
     rows: &SnapshotRows,
+    of_org: bool,
     after: &str,
     packs: &HashSet<PackId>,
     refs: BTreeMap<String, Option<RefEntry>>,
@@ -110,11 +118,12 @@ pub(super) fn delta(
     let now: HashSet<PackId> = rows.packs.iter().map(|pack| pack.id).collect();
     let added = rows.packs.iter().filter(|pack| !packs.contains(&pack.id)).map(PackEntry::from).collect();
     let removed = packs.difference(&now).map(|id| id.0.to_string()).collect();
-    manifest(&rows.repo, Some(after.to_owned()), refs, added, removed)
+    manifest(&rows.repo, of_org, Some(after.to_owned()), refs, added, removed)
 }
 
 fn manifest(
     repo: &Repo,
+    org: bool,
     after: Option<String>,
     refs: BTreeMap<String, Option<RefEntry>>,
     packs_added: Vec<PackEntry>,
@@ -125,7 +134,9 @@ fn manifest(
         generation: repo.generation,
         after,
         path: repo.path.to_string(),
+        org,
         public: repo.visibility == Visibility::Public,
+        gated: Some(gating_name(repo.gating).to_owned()),
         mirror: repo.mirror,
         blob_bytes_max: repo.blob_bytes_max,
         lfs_incomplete: repo.lfs_incomplete,
@@ -163,6 +174,21 @@ pub(super) const KINDS: [(PackKind, &str); 4] = [
 
 fn kind_name(kind: PackKind) -> &'static str {
     KINDS.iter().find(|(known, _)| *known == kind).map_or("receive", |(_, name)| name)
+}
+
+const GATINGS: [(Gating, &str); 3] =
+    [(Gating::Off, "no"), (Gating::Auto, "auto"), (Gating::Manual, "manual")];
+
+fn gating_name(gating: Gating) -> &'static str {
+    GATINGS.iter().find(|(known, _)| *known == gating).map_or("manual", |(_, name)| name)
+}
+
+impl Manifest {
+    /// `None` if it does not say, or nothing that is known.
+    pub(super) fn gating(&self) -> Option<Gating> {
+        let name = self.gated.as_deref()?;
+        GATINGS.iter().find(|(_, known)| *known == name).map(|(gating, _)| *gating)
+    }
 }
 
 fn to_hex(bytes: &[u8]) -> String {

@@ -116,12 +116,13 @@ impl Changes {
         let continued = known.filter(|chain| {
             chain.generation < generation && chain.delta_bytes <= chain.base_bytes + CHAIN_SLACK
         });
+        let of_org = self.0.database.org(rows.repo.path.namespace.as_str())?.is_some();
         let manifest = match &continued {
             Some(chain) => {
                 let refs = self.edits_since(repo, chain.generation, &rows)?;
-                delta(&rows, &chain.file, &chain.packs, refs)
+                delta(&rows, of_org, &chain.file, &chain.packs, refs)
             }
-            None => base(&rows),
+            None => base(&rows, of_org),
         };
         let bytes = sealed(&manifest)?;
         let name = file_name(&rows.repo);

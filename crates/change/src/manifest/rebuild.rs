@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use auth::transfer::TransferKeys;
 use database::{
-    Change, Clock, Database, Expected, HeadEdit, NewPack, NewRepo, Oid, PackContent, PackId, RefEdit, RepoId,
-    RepoPath, Visibility,
+    AsOf, Change, Clock, CreateError, Database, Expected, Gating, HeadEdit, NewPack, NewRepo, Oid,
+    PackContent, PackId, RefEdit, RepoId, RepoPath, RepoSettings, Visibility,
 };
 use repository::Repositories;
 use repository::snapshot::CacheLimits;
@@ -56,9 +56,9 @@ pub enum RebuildError {
 /// Where the manifests that a rebuild reads are kept; new rows give new ids, so they must not mix with new manifests.
 const READ_FROM: &str = "manifests.before-rebuild";
 
-/// Makes new rows in `data_dir` from its manifests and packs: repositories, refs, pack lists and one user (without
-/// token) per namespace. Tokens, users' rights and ref logs were in the rows that are gone. Can be repeated if it is
-/// cut off: the rows appear under their name last.
+/// Makes new rows in `data_dir` from its manifests and packs: repositories, refs, pack lists and for each namespace one
+/// user (without token) or organisation (without members). Tokens, users' rights and ref logs were in the rows that are
+/// gone. Can be repeated if it is cut off: the rows appear under their name last.
 ///
 /// Large objects are looked for in `store` (the data directory, if `None`): those that LFS pointers name are read,
 /// proven and linked.
@@ -115,10 +115,20 @@ async fn rebuild_repo(
     report: &mut RebuildReport,
 ) -> Result<RepoId, String> {
     let path: RepoPath = told.last.path.parse().map_err(|error| format!("{error}"))?;
-    if database.user(path.namespace.as_str()).map_err(|error| error.to_string())?.is_none() {
-        database.create_user(path.namespace.clone(), false).await.map_err(|error| error.to_string())?;
+    let namespace = path.namespace.clone();
+    let made = match told.last.org {
+        true => database.create_org(namespace, None).await.map(drop),
+        false => database.create_user(namespace, false).await.map(drop),
+    };
+    match made {
+        Ok(()) | Err(CreateError::Taken) => {}
+        Err(error) => return Err(error.to_string()),
     }
-    let visibility = if told.last.public { Visibility::Public } else { Visibility::Private };
+    let gating = told.last.gating();
+    let visibility = match (told.last.public, gating) {
+        (true, Some(_)) => Visibility::Public,
+        _ => Visibility::Private,
+    };
     let new = NewRepo {
         path,
         visibility,
@@ -131,6 +141,13 @@ async fn rebuild_repo(
         told.packs.values().map(|entry| pack(disk, entry)).collect::<Result<Vec<NewPack>, String>>()?;
     let refs = told.refs.iter().map(edit).collect::<Result<Vec<RefEdit>, String>>()?;
     let repo = database.create_repo(new).await.map_err(|error| error.to_string())?;
+    if let Some(gating) = gating.filter(|gating| *gating != Gating::Off) {
+        let settings = RepoSettings { gating: Some(gating), ..RepoSettings::default() };
+        database
+            .set_repo_settings(repo.id, settings, AsOf::default())
+            .await
+            .map_err(|error| error.to_string())?;
+    }
     for pack in &packs {
         if matches!(pack.content, PackContent::Stored { .. }) {
             database.stage_pack(pack.id, repo.id).await.map_err(|error| error.to_string())?;

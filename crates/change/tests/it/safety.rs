@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use database::{
-    Clock, Facts, Gating, NewUpload, Oid, PackId, Quota, RepoSettings, TokenRole, UploadId, UserId,
+    AsOf, Clock, Facts, Gating, NewUpload, Oid, PackId, Quota, RepoSettings, TokenRole, UploadId, UserId,
 };
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -139,9 +139,14 @@ async fn rows_of_large_objects(hub: &Hub, user: UserId) {
 /// An organisation with a member, settings and facts of a repository.
 async fn rows_of_the_hub(hub: &Hub, repo: database::RepoId, user: UserId) {
     let db = hub.changes.database();
-    db.create_org("acme".parse().unwrap(), user).await.unwrap();
-    let settings = RepoSettings { gating: Some(Gating::Auto), discussions_disabled: Some(true) };
-    assert!(db.set_repo_settings(repo, settings).await.unwrap());
+    db.create_org("acme".parse().unwrap(), Some(user)).await.unwrap();
+    let settings = RepoSettings {
+        gating: Some(Gating::Auto),
+        discussions_disabled: Some(true),
+        ..RepoSettings::default()
+    };
+    let set = db.set_repo_settings(repo, settings, AsOf::default()).await.unwrap();
+    assert_eq!(set, database::Set::Done);
     let facts = Facts { commit: None, modified_ms: 1, tags: vec!["a".to_owned()], document: "{}".to_owned() };
     db.set_facts(repo, facts).await.unwrap();
 }

@@ -3,20 +3,42 @@
 use rusqlite::{OptionalExtension, params_from_iter, types::Value};
 
 use super::checksum::{REPO, REPO_FACTS, REPO_HUB};
-use super::repos::{bump_acl, repo, repo_sql};
+use super::repos::{bump_acl, outdate_manifest, repo, repo_sql};
 use super::{Database, DbError, all};
-use crate::{Facts, Gating, Listed, Listing, Oid, Order, Place, RepoId, RepoSettings, Seen};
+use crate::{
+    AsOf, Facts, Gating, Listed, Listing, Oid, Order, Place, RepoId, RepoSettings, Seen, Set, Visibility,
+};
 
 impl Database {
-    /// Settings that are not given stay. False if there is no such live repo. Bumps acl_version.
-    pub async fn set_repo_settings(&self, id: RepoId, settings: RepoSettings) -> Result<bool, DbError> {
+    /// Settings that are not given stay. All of them change at once, if the repo is `as_of`. Bumps acl_version.
+    pub async fn set_repo_settings(
+        &self,
+        id: RepoId,
+        settings: RepoSettings,
+        as_of: AsOf,
+    ) -> Result<Set, DbError> {
         self.write(move |conn, _| {
-            if REPO.change(conn, "id = ?1 AND state = 0", [id], bump_acl)? == 0 {
-                return Ok(false);
+            let Some(mut row) = REPO.record(conn, "id = ?1 AND state = 0", [id])? else {
+                return Ok(Set::Gone);
+            };
+            for (column, expected) in [("acl_version", as_of.acl_version), ("generation", as_of.generation)] {
+                if let Some(expected) = expected
+                    && row.get::<i64>(column)? != expected
+                {
+                    return Ok(Set::Moved);
+                }
             }
-            let row = REPO_HUB.record(conn, "repo_id = ?1", [id])?;
-            let RepoSettings { gating, discussions_disabled } = settings;
-            match row {
+            let RepoSettings { visibility, gating, discussions_disabled } = settings;
+            if let Some(visibility) = visibility {
+                row.set("visibility", visibility)?;
+            }
+            outdate_manifest(&mut row)?;
+            bump_acl(&mut row)?;
+            row.write(conn)?;
+            if gating.is_none() && discussions_disabled.is_none() {
+                return Ok(Set::Done);
+            }
+            match REPO_HUB.record(conn, "repo_id = ?1", [id])? {
                 None => {
                     let (gating, disabled) =
                         (gating.unwrap_or(Gating::Off), discussions_disabled.unwrap_or(false));
@@ -32,9 +54,15 @@ impl Database {
                     row.write(conn)?;
                 }
             }
-            Ok(true)
+            Ok(Set::Done)
         })
         .await
+    }
+
+    /// False if there is no such live repo. Bumps acl_version.
+    pub async fn set_visibility(&self, id: RepoId, visibility: Visibility) -> Result<bool, DbError> {
+        let settings = RepoSettings { visibility: Some(visibility), ..RepoSettings::default() };
+        Ok(self.set_repo_settings(id, settings, AsOf::default()).await? == Set::Done)
     }
 
     /// Bytes of the large objects that the repo links.

@@ -7,18 +7,24 @@ use super::{CreateError, Database, DbError, all, next_id, repos, users};
 use crate::{Member, Membership, Namespace, Org, OrgId, OrgRole, UserId};
 
 impl Database {
-    /// `owner` is its first administrator. Taken if a user or an organisation of that folded name exists.
-    pub async fn create_org(&self, name: Namespace, owner: UserId) -> Result<Org, CreateError> {
+    /// `owner` is its first administrator; without one, somebody who administrates the hub adds them. Taken if a user or
+    /// an organisation of that folded name exists.
+    pub async fn create_org(&self, name: Namespace, owner: Option<UserId>) -> Result<Org, CreateError> {
         self.write(move |conn, now_ms| {
             if users::namespace_by_folded(conn, &name.folded())?.is_some() {
                 return Err(CreateError::Taken);
             }
-            if !conn.prepare_cached("SELECT 1 FROM account WHERE id = ?1")?.exists([owner])? {
+            let known = "SELECT 1 FROM account WHERE id = ?1";
+            if let Some(owner) = owner
+                && !conn.prepare_cached(known)?.exists([owner])?
+            {
                 return Err(CreateError::NoUser);
             }
             let id = OrgId(next_id(conn, "org")?);
             ORG.insert(conn, &[&id, &name.as_str(), &name.folded(), &now_ms])?;
-            ORG_MEMBER.insert(conn, &[&id, &owner, &OrgRole::Admin])?;
+            if let Some(owner) = owner {
+                ORG_MEMBER.insert(conn, &[&id, &owner, &OrgRole::Admin])?;
+            }
             Ok(Org { id, name, created_ms: now_ms })
         })
         .await

@@ -151,19 +151,6 @@ impl Database {
         })
     }
 
-    /// False if there is no such live repo. Bumps acl_version.
-    pub async fn set_visibility(&self, id: RepoId, visibility: Visibility) -> Result<bool, DbError> {
-        self.write(move |conn, _| {
-            let changed = REPO.change(conn, "id = ?1 AND state = 0", [id], |row| {
-                row.set("visibility", visibility)?;
-                outdate_manifest(row)?;
-                bump_acl(row)
-            })?;
-            Ok(changed == 1)
-        })
-        .await
-    }
-
     /// False if there is no such live repo. Bumps acl_version: it changes who may push what.
     pub async fn set_mirror(&self, id: RepoId, mirror: bool) -> Result<bool, DbError> {
         self.write(move |conn, _| {

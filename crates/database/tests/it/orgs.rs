@@ -1,8 +1,8 @@
 //! Organisations, their members, what is known of repositories, and lists of them.
 
 use database::{
-    Clock, CreateError, Facts, Found, Gating, Listing, NewRepo, Oid, Order, OrgRole, RepoKind, RepoSettings,
-    Seen, Visibility,
+    AsOf, Clock, CreateError, Facts, Found, Gating, Listing, NewRepo, Oid, Order, OrgRole, RepoKind,
+    RepoSettings, Seen, Set, Visibility,
 };
 
 use crate::support::*;
@@ -27,9 +27,9 @@ async fn an_organisation_is_a_namespace() {
     let db = open(&directory, &Clock::default());
     let ada = db.create_user("Ada".parse().unwrap(), false).await.unwrap();
     let bob = db.create_user("bob".parse().unwrap(), false).await.unwrap();
-    let org = db.create_org("Acme".parse().unwrap(), ada.id).await.unwrap();
-    assert!(matches!(db.create_org("ACME".parse().unwrap(), ada.id).await, Err(CreateError::Taken)));
-    assert!(matches!(db.create_org("ada".parse().unwrap(), ada.id).await, Err(CreateError::Taken)));
+    let org = db.create_org("Acme".parse().unwrap(), Some(ada.id)).await.unwrap();
+    assert!(matches!(db.create_org("ACME".parse().unwrap(), Some(ada.id)).await, Err(CreateError::Taken)));
+    assert!(matches!(db.create_org("ada".parse().unwrap(), Some(ada.id)).await, Err(CreateError::Taken)));
     assert!(matches!(db.create_user("acme".parse().unwrap(), false).await, Err(CreateError::Taken)));
     let repo = db.create_repo_by(new_repo("acme/Model"), Some(bob.id)).await.unwrap();
     assert_eq!((repo.path.to_string().as_str(), repo.creator), ("Acme/Model", Some(bob.id)));
@@ -58,10 +58,16 @@ async fn settings_and_facts_are_kept_with_the_repo() {
     db.create_user("acme".parse().unwrap(), false).await.unwrap();
     let repo = db.create_repo(new_repo("acme/a")).await.unwrap();
     assert_eq!((repo.gating, repo.creator), (Gating::Off, None));
-    let gated = RepoSettings { gating: Some(Gating::Manual), discussions_disabled: None };
-    assert!(db.set_repo_settings(repo.id, gated).await.unwrap());
-    let disabled = RepoSettings { gating: None, discussions_disabled: Some(true) };
-    assert!(db.set_repo_settings(repo.id, disabled).await.unwrap());
+    let gated = RepoSettings { gating: Some(Gating::Manual), ..RepoSettings::default() };
+    let any = AsOf::default();
+    assert_eq!(db.set_repo_settings(repo.id, gated, any).await.unwrap(), Set::Done);
+    let disabled = RepoSettings { discussions_disabled: Some(true), ..RepoSettings::default() };
+    let stale = AsOf { acl_version: Some(0), ..any };
+    assert_eq!(db.set_repo_settings(repo.id, disabled, stale).await.unwrap(), Set::Moved);
+    let pushed = AsOf { generation: Some(1), ..any };
+    assert_eq!(db.set_repo_settings(repo.id, disabled, pushed).await.unwrap(), Set::Moved);
+    let now = AsOf { acl_version: Some(1), generation: Some(0) };
+    assert_eq!(db.set_repo_settings(repo.id, disabled, now).await.unwrap(), Set::Done);
     let path = "acme/a".parse().unwrap();
     let Some(Found::Repo(found)) = db.find_repo(&path).unwrap() else { panic!("it is there") };
     assert_eq!((found.gating, found.acl_version), (Gating::Manual, 2));
@@ -80,7 +86,7 @@ async fn settings_and_facts_are_kept_with_the_repo() {
     assert_eq!(db.check().unwrap(), Vec::<String>::new());
     db.delete_repo(repo.id, 0).await.unwrap();
     assert_eq!(db.facts(repo.id).unwrap(), None);
-    assert!(!db.set_repo_settings(repo.id, gated).await.unwrap());
+    assert_eq!(db.set_repo_settings(repo.id, gated, any).await.unwrap(), Set::Gone);
 }
 
 #[tokio::test]

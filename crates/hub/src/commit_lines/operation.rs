@@ -59,6 +59,7 @@ pub enum Operation {
         /// The number that [`Sink::content_start`] told.
         content: u32,
         encoding: Encoding,
+        /// The file was renamed: this one goes.
         old_path: Option<String>,
     },
     LfsFile {
@@ -79,6 +80,20 @@ pub enum Operation {
     DeletedEntry {
         path: String,
     },
+}
+
+impl Operation {
+    /// Where it puts or deletes something, and where that was before if it is to go there.
+    pub fn paths(&self) -> (&str, Option<&str>) {
+        match self {
+            Operation::File { path, old_path, .. } | Operation::LfsFile { path, old_path, .. } => {
+                (path, old_path.as_deref())
+            }
+            Operation::DeletedFile { path }
+            | Operation::DeletedFolder { path }
+            | Operation::DeletedEntry { path } => (path, None),
+        }
+    }
 }
 
 /// Takes what a [`Parser`](super::Parser) reads. What fails here ends the parsing.

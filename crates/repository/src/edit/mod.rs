@@ -92,6 +92,11 @@ pub enum EditError {
         "the folder '{path}' would have {bytes} bytes of names, more than the {max} allowed; use subfolders"
     )]
     FolderTooLarge { path: String, bytes: u64, max: u64 },
+    #[error(
+        "the paths lead through more than {} files and folders in all; split the commit into several",
+        plan::NODES_MAX
+    )]
+    TooMany,
     #[error("{0}")]
     Object(#[from] ObjectError),
     #[error("cannot read what is already here: {0}")]

@@ -37,8 +37,12 @@ pub(super) enum What {
     Either,
 }
 
+/// Files and folders on the ways to all edits: each is kept until the commit is made.
+pub(super) const NODES_MAX: usize = 200_000;
+
 pub(super) fn plan(edits: Vec<Edit>) -> Result<Node, EditError> {
     let mut root = Node::default();
+    let mut nodes = 0;
     for Edit { path, action } in edits {
         // The Hub's clients write folders with a slash at the end.
         let name = match action {
@@ -50,6 +54,10 @@ pub(super) fn plan(edits: Vec<Edit>) -> Result<Node, EditError> {
         for part in name.split('/') {
             if !node.children.contains_key(part) {
                 node.children.insert(part.to_owned(), Node::default());
+                nodes += 1;
+                if nodes > NODES_MAX {
+                    return Err(EditError::TooMany);
+                }
             }
             node = node.children.get_mut(part).expect("because it was inserted if it was missing");
         }

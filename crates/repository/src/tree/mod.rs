@@ -61,11 +61,16 @@ pub(crate) fn unreadable(tree: Oid, error: &crate::object::ObjectError) -> ReadE
     ReadError::Corrupt { oid: tree, reason: error.to_string() }
 }
 
-fn entry(data: &[u8], tree: Oid, wanted: &[u8]) -> Result<Option<Found>, ReadError> {
+/// In git's order of names, in which that of a folder ends in a slash.
+pub(crate) fn entry(data: &[u8], tree: Oid, wanted: &[u8]) -> Result<Option<Found>, ReadError> {
     for entry in tree_entries(data) {
         let TreeEntry { mode, name, oid } = entry.map_err(|error| unreadable(tree, &error))?;
         if name == wanted {
             return Ok(Some(Found { mode, oid }));
+        }
+        // Behind it are only names that begin with it, as `a.b` stands before the folder `a`.
+        if name > wanted && !name.starts_with(wanted) {
+            break;
         }
     }
     Ok(None)

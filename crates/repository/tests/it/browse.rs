@@ -212,7 +212,7 @@ fn attributes_are_gits() {
         assert_eq!(attributes.is_lfs(path).unwrap(), told.ends_with(": lfs"), "{told}");
     }
     let mut changed = Attributes::new(&s, Some(tree));
-    changed.set("", b"*.new filter=lfs\n");
+    changed.set("", b"*.new filter=lfs\n").unwrap();
     assert!(changed.is_lfs("x.new").unwrap() && !changed.is_lfs("a.bin").unwrap());
     assert!(!Attributes::new(&s, None).is_lfs("a.bin").unwrap());
 }
@@ -222,7 +222,7 @@ fn hostile_attributes_end() {
     let s = empty();
     let mut attributes = Attributes::new(&s, None);
     let evil = format!("{}b filter=lfs\n{} filter=lfs\n*.ok filter=lfs\n", "*a".repeat(60), "[".repeat(5000));
-    attributes.set("", evil.as_bytes());
+    attributes.set("", evil.as_bytes()).unwrap();
     assert!(!attributes.is_lfs(&"a".repeat(200)).unwrap());
     assert!(attributes.is_lfs("x.ok").unwrap());
 }

@@ -51,8 +51,16 @@ pub(super) async fn commit(
             spool.write(&content).await?;
         }
     }
-    let draft = receiving.finish().map_err(|error| Error::Malformed(error.to_string()))?;
-    let spool = spool.finish().await?;
+    let mut draft = receiving.finish().map_err(|error| Error::Malformed(error.to_string()))?;
+    let mut spool = spool.finish().await?;
+    if draft.is_to_be_restored() {
+        let mut restored = call.server.staging.begin();
+        let mut restoring = draft.restore(spool);
+        while let Some(piece) = restoring.next_piece() {
+            restored.write(&piece).await?;
+        }
+        (draft, spool) = (restoring.finish(), restored.finish().await?);
+    }
     let (hub, branch) = (call.hub().clone(), revision.to_owned());
     let path = access.repo().path.clone();
     // From here on it goes on though its client leaves, and a server that stops waits for it.

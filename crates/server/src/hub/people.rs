@@ -13,13 +13,13 @@ pub(super) async fn whoami(mut call: Call<'_>) -> Result<Response<Body>, Error> 
 }
 
 pub(super) fn user(mut call: Call<'_>, name: &str) -> Result<Response<Body>, Error> {
-    call.identity()?;
-    Ok(json(&call.hub().user_overview(name)?))
+    let identity = call.identity()?;
+    Ok(json(&call.hub().user_overview(&identity, name)?))
 }
 
 pub(super) fn org(mut call: Call<'_>, name: &str) -> Result<Response<Body>, Error> {
-    call.identity()?;
-    Ok(json(&call.hub().org_overview(name)?))
+    let identity = call.identity()?;
+    Ok(json(&call.hub().org_overview(&identity, name)?))
 }
 
 pub(super) fn members(mut call: Call<'_>, name: &str) -> Result<Response<Body>, Error> {

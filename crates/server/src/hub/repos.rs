@@ -4,7 +4,7 @@ use auth::{Admin, Discover, Read, Write};
 use database::{RepoKind, RepoPath};
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use hub::info::Wanted;
-use hub::listing::Query as Asked;
+use hub::listing::{Query as Asked, Sort};
 use hub::repos::{Create, Settings, id};
 use hub::{HubError, card};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -162,6 +162,9 @@ pub(super) async fn info(
     Ok(response)
 }
 
+/// Of the API, but not of this hub's: to leave them out would show what was not asked for.
+const UNKNOWN_FILTERS: [&str; 5] = ["num_parameters", "apps", "emissions_thresholds", "models", "datasets"];
+
 pub(super) async fn list(mut call: Call<'_>, kind: RepoKind) -> Result<Response<Body>, Error> {
     let identity = call.identity()?;
     let query = call.query()?;
@@ -177,17 +180,31 @@ pub(super) async fn list(mut call: Call<'_>, kind: RepoKind) -> Result<Response<
         true => name,
         false => format!("dataset:{name}"),
     }));
+    // Nothing runs here, so nothing is warm.
+    let runs = ["inference", "inference_provider"].iter().any(|name| query.get(name).is_some());
+    if runs {
+        return Ok(json(&document!([])));
+    }
+    if let Some(name) = UNKNOWN_FILTERS.iter().find(|name| query.get(name).is_some()) {
+        return Err(Error::NotImplemented(format!("this hub does not filter by {name}")));
+    }
+    let sort = match query.get("sort") {
+        None => Sort::default(),
+        Some(name) => Sort::named(name)
+            .ok_or(Error::BadRequest("sort is createdAt, lastModified, downloads, likes or trendingScore"))?,
+    };
     let asked = Asked {
         author: query.get("author").map(str::to_owned),
         search: query.get("search").map(str::to_owned),
         tags,
         gated: query.get("gated").map(|_| query.is("gated")),
-        by_modified: query.get("sort").is_some_and(|sort| matches!(sort, "lastModified" | "last_modified")),
+        sort,
         limit: query.number("limit")?.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
         cursor: query.get("cursor").map(str::to_owned),
         expand: query.all("expand").map(str::to_owned).collect(),
         full: query.is("full"),
         card_data: query.is("cardData"),
+        config: query.is("config") || query.is("fetch_config"),
     };
     let page = call.hub().list(&identity, kind, &asked).await?;
     let mut response = json(&page.repos);

@@ -12,7 +12,7 @@ pub(super) async fn create(node: &Node, name: Namespace, owner: &str) -> Result 
     node.writable()?;
     let user = user(node, owner)?;
     let text = name.to_string();
-    let made = node.database.create_org(name, user.id).await;
+    let made = node.database.create_org(name, Some(user.id)).await;
     made.map_err(|error| OperationError::from_create(error, &text, owner))?;
     Ok(Outcome::Done(format!("organisation {text} created; {} administrates it", user.name)))
 }
