@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import client, lfs, lfs_api, nginx, s3, wire
+from harness import client, lfs, lfs_api, metrics, nginx, routes, s3, tables, wait, wire
 from harness.httpd import Proxy
 from harness.hub import BINARY, Hub, running
 from harness.lax_s3 import LaxS3
@@ -27,6 +27,7 @@ SHARED = {"server", "lfs_hub"}
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="soak: more crash rounds, more clients")
     parser.addoption("--nginx", action="store_true", help="reach the shared servers through nginx with deploy/nginx.conf; tests that start their own are left out")
+    parser.addoption(tables.OPTION, metavar="DIRECTORY", nargs="?", const=str(tables.HERE), help="write the tables that are made from all tests; with --collect-only")
 
 
 def pytest_configure(config):
@@ -54,6 +55,26 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "long" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="only with --long"))
+
+
+def pytest_collection_finish(session):
+    if directory := session.config.getoption(tables.OPTION):
+        tables.write(Path(directory), session.items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """A test that is marked to cover routes asks the shared server for each of them."""
+    labels = routes.covered(pyfuncitem)
+    if not labels:
+        return (yield)
+    hub = pyfuncitem.funcargs.get("hub")
+    assert hub, "only tests of the shared server, the fixture hub, are marked to cover routes"
+    before = metrics.requests(hub)
+    result = yield
+    for label in labels:  # each is counted once the answer is out
+        wait.until(lambda: metrics.requests(hub).get(label, 0) > before.get(label, 0), f"it asks for {label}, as it is marked to", seconds=5)
+    return result
 
 
 @pytest.fixture(scope="session")

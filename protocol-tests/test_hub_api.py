@@ -32,6 +32,7 @@ def made(api, named):
     return of
 
 
+@pytest.mark.covers("hub.whoami", "hub.user")
 def test_who_am_i(hub, api):
     told = api.get("/api/whoami-v2").json()
     assert (told["name"], told["type"], told["orgs"]) == ("alice", "user", [])
@@ -42,6 +43,7 @@ def test_who_am_i(hub, api):
     assert api.get("/api/users/nobody/overview").status == 404
 
 
+@pytest.mark.covers("hub.create", "hub.info", "hub.tree")
 def test_a_new_repository_begins_as_the_hubs_do(hub, api, named, git, tmp, alice):
     name = named()
     answer = api.create(name, private=True, license="apache-2.0")
@@ -65,6 +67,7 @@ def test_a_new_repository_begins_as_the_hubs_do(hub, api, named, git, tmp, alice
     assert api.create(named(), "space", sdk="gradio").status == 200
 
 
+@pytest.mark.covers("hub.info", "hub.resolve", "hub.refused", "none")
 def test_refusals_have_the_codes_that_clients_read(hub, api, made, named):
     name = made()
     nobody, bob = HubApi(hub.url), HubApi(hub.url, hub.tokens["bob"])
@@ -89,6 +92,7 @@ def test_refusals_have_the_codes_that_clients_read(hub, api, made, named):
     assert api.post("/api/repos/create", b"{", content_type="application/json").status == 400
 
 
+@pytest.mark.covers("preflight")
 def test_pages_of_other_origins_may_ask(hub, api, made):
     answer = api.request("OPTIONS", f"/api/models/{made()}", origin="https://elsewhere.example")
     assert answer.status == 204 and answer.headers["access-control-allow-origin"] == "*"
@@ -97,6 +101,7 @@ def test_pages_of_other_origins_may_ask(hub, api, made):
     assert "access-control-allow-credentials" not in answer.headers
 
 
+@pytest.mark.covers("hub.commit", "hub.commits")
 def test_commits(hub, api, made, git, tmp, alice):
     name = made()
     repo = f"models/{name}"
@@ -139,6 +144,7 @@ def test_commits(hub, api, made, git, tmp, alice):
     assert bob.commit(repo, file("x", "y")).status == 404
 
 
+@pytest.mark.covers("hub.commit", "hub.tree", "hub.resolve", "hub.raw")
 def test_large_files_inside_a_commit_become_objects(hub, api, made, alice):
     """By rule, by size and by content; and every door gives them back."""
     name = made()
@@ -164,6 +170,7 @@ def test_large_files_inside_a_commit_become_objects(hub, api, made, alice):
     assert api.get(f"/{name}/resolve/main/copy.safetensors").body == data["model.safetensors"]
 
 
+@pytest.mark.covers("hub.resolve")
 def test_resolve(hub, api, made):
     name = made()
     content = b"0123456789" * 100
@@ -188,6 +195,7 @@ def test_resolve(hub, api, made):
     assert api.get(f"{path}?download=true").headers["content-disposition"].startswith("attachment")
 
 
+@pytest.mark.covers("hub.tree", "hub.paths-info")
 def test_trees_in_pages(api, made):
     name = made()
     repo = f"models/{name}"
@@ -211,6 +219,7 @@ def test_trees_in_pages(api, made):
     assert api.post(f"/api/{repo}/paths-info/main", {"paths": ["d0/f0000"], "expand": True}).json()[0]["lastCommit"]["title"] == "a commit"
 
 
+@pytest.mark.covers("hub.branch.create", "hub.branch.delete", "hub.tag.create", "hub.tag.delete", "hub.refs")
 def test_branches_and_tags(api, made):
     name = made()
     repo = f"models/{name}"
@@ -233,6 +242,7 @@ def test_branches_and_tags(api, made):
     assert api.delete(f"/api/{repo}/tag/v1").code == "RevisionNotFound"
 
 
+@pytest.mark.covers("hub.move", "hub.delete")
 def test_moved_repositories_lead_on(hub, api, made, named):
     name, to = made(), named()
     api.commit(f"models/{name}", file("f", "x"))
@@ -249,6 +259,7 @@ def test_moved_repositories_lead_on(hub, api, made, named):
     assert gone.status == 200 and api.get(f"/api/models/{to}").code == "RepoNotFound"
 
 
+@pytest.mark.covers("hub.settings", "hub.auth-check")
 def test_gated_repositories_show_that_they_are_there(hub, api, made):
     name = made(visibility="public")
     assert api.request("PUT", f"/api/models/{name}/settings", {"gated": "manual"}).status == 200
@@ -262,6 +273,7 @@ def test_gated_repositories_show_that_they_are_there(hub, api, made):
     assert HubApi(hub.url).get(f"/{name}/resolve/main/.gitattributes").status == 200
 
 
+@pytest.mark.covers("hub.list")
 def test_lists(hub, api, made):
     public, private = made(visibility="public"), made()
     card = "---\nlicense: mit\ntags: [unusual]\npipeline_tag: text-generation\n---\n# X\n"
@@ -284,6 +296,7 @@ def test_lists(hub, api, made):
     assert api.get("/api/models?cursor=nonsense").status == 400
 
 
+@pytest.mark.covers("hub.validate-yaml")
 def test_cards_are_validated(api, made):
     ask = lambda content: api.post("/api/validate-yaml", {"content": content, "repoType": "model"})
     assert ask("---\nlicense: mit\n---\n").json() == {"errors": [], "warnings": []}
@@ -293,6 +306,7 @@ def test_cards_are_validated(api, made):
     assert refused.status == 400 and "README.md" in refused.headers["x-error-message"]
 
 
+@pytest.mark.covers("hub.preupload")
 def test_preupload(api, made):
     name = made()
     api.commit(f"models/{name}", file(".gitignore", "*.log\n"), file("kept.txt", "kept"))
@@ -309,6 +323,7 @@ def test_preupload(api, made):
     assert {row["uploadMode"] for row in new.values()} == {"regular"}
 
 
+@pytest.mark.covers("hub.agent-harnesses", "hub.telemetry", "hub.tasks", "hub.datasets-server")
 def test_unasked_calls_are_answered(api):
     assert api.get("/api/agent-harnesses").json() == {"standardEnvVars": [], "harnesses": {}}
     assert api.head("/api/telemetry/x/y").status == 200

@@ -17,6 +17,7 @@ def named(hub):
     return lambda: f"alice/c{next(hub.names)}"
 
 
+@pytest.mark.covers("hub.create", "hub.preupload", "hub.commit", "hub.resolve")
 def test_upload_and_download(hub, hf, named, git, tmp, alice):
     """What `hf upload` writes every other door sees, and the reverse."""
     name = named()
@@ -41,6 +42,7 @@ def test_upload_and_download(hub, hf, named, git, tmp, alice):
     assert told[0] == "from git\n" and set(told[1]) == {*files, "by-git.txt", ".gitattributes"}
 
 
+@pytest.mark.covers("hub.whoami", "hub.create", "hub.commit", "hub.commits", "hub.branch.create", "hub.tag.create", "hub.refs", "hub.info", "hub.paths-info", "hub.settings")
 def test_the_api_of_python(hub, hf, named):
     told = hf.python("""
 name = sys.argv[1]
@@ -115,6 +117,7 @@ tell(len(api.list_repo_files(name)))
         assert (tmp / "out" / path.name).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.covers("hub.validate-yaml")
 def test_the_card_is_a_repository_too(hub, hf, named):
     told = hf.python("""
 name = sys.argv[1]

@@ -14,6 +14,15 @@ def read(hub):
     return totals
 
 
+def requests(hub):
+    """{route: number of requests that were answered}."""
+    totals = {}
+    for line in wire.http(f"{hub.probe_url or hub.url}/metrics").text().splitlines():
+        if row := re.match(r'granary_http_requests_total\{.*?route="([^"]+)".*?\} (\S+)$', line):
+            totals[row[1]] = totals.get(row[1], 0) + float(row[2])
+    return totals
+
+
 class Change:
     """`with Change(hub) as change:` … `change["lfs_bytes_in"]` is by how much the counter moved; the counter must exist."""
 

@@ -273,6 +273,8 @@ pub struct Gc {
 pub enum Debug {
     /// List the places where GRANARY_FAULT=NAME[:N] ends a server
     Faults,
+    /// List the addresses of the Hub's API, those that are refused included, a JSON document a line
+    Routes,
     /// Move the clock of a server that was started with GRANARY_DEBUG=1: +15d, -1h
     Clock {
         #[arg(allow_hyphen_values = true, value_parser = shift_ms)]
@@ -382,6 +384,7 @@ mod tests {
             "rebuild",
             "doctor",
             "debug faults",
+            "debug routes",
             "debug clock +15d",
             "debug clock -1h",
         ] {

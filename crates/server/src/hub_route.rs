@@ -2,6 +2,8 @@
 //!
 //! Unlike git's, these addresses hold encoded slashes (a revision `refs%2Fpr%2F1`, a path `a%2Fb`), so a segment may
 //! decode to something with slashes in it.
+//!
+//! The whole list, with what is refused on purpose, is `hub_catalogue`.
 
 use std::borrow::Cow;
 
@@ -9,6 +11,7 @@ use database::RepoKind;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::hub_catalogue;
 use crate::route::{NoRoute, Target};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,12 +70,12 @@ pub enum HubRoute {
     Telemetry,
     /// `GET /api/tasks`
     Tasks,
-    /// What this hub does not do, and says so.
+    /// What this hub does not do, and says so: see `hub_catalogue::REFUSED`.
     Refused { what: &'static str },
 }
 
-const GET: &str = "GET, HEAD";
-const POST: &str = "POST";
+pub(crate) const GET: &str = "GET, HEAD";
+pub(crate) const POST: &str = "POST";
 
 impl HubRoute {
     /// Below `/api`; `rest` are the raw segments behind it.
@@ -120,38 +123,10 @@ impl HubRoute {
         only(method, GET, route)
     }
 
-    /// For logs and metrics.
-    pub(crate) fn name(&self) -> &'static str {
-        match self {
-            HubRoute::WhoAmI => "hub.whoami",
-            HubRoute::UserOverview { .. } => "hub.user",
-            HubRoute::OrgOverview { .. } => "hub.org",
-            HubRoute::OrgMembers { .. } => "hub.org.members",
-            HubRoute::RepoCreate => "hub.create",
-            HubRoute::RepoDelete => "hub.delete",
-            HubRoute::RepoMove => "hub.move",
-            HubRoute::List { .. } => "hub.list",
-            HubRoute::Info { .. } => "hub.info",
-            HubRoute::Settings { .. } => "hub.settings",
-            HubRoute::AuthCheck { .. } => "hub.auth-check",
-            HubRoute::Tree { .. } => "hub.tree",
-            HubRoute::PathsInfo { .. } => "hub.paths-info",
-            HubRoute::Refs { .. } => "hub.refs",
-            HubRoute::Commits { .. } => "hub.commits",
-            HubRoute::BranchCreate { .. } => "hub.branch.create",
-            HubRoute::BranchDelete { .. } => "hub.branch.delete",
-            HubRoute::TagCreate { .. } => "hub.tag.create",
-            HubRoute::TagDelete { .. } => "hub.tag.delete",
-            HubRoute::Preupload { .. } => "hub.preupload",
-            HubRoute::Commit { .. } => "hub.commit",
-            HubRoute::Resolve { .. } => "hub.resolve",
-            HubRoute::Raw { .. } => "hub.raw",
-            HubRoute::ValidateYaml => "hub.validate-yaml",
-            HubRoute::AgentHarnesses => "hub.agent-harnesses",
-            HubRoute::Telemetry => "hub.telemetry",
-            HubRoute::Tasks => "hub.tasks",
-            HubRoute::Refused { .. } => "hub.refused",
-        }
+    /// What other hubs have at this address and this one does not; `segments` are those of the whole path, as they came.
+    pub(crate) fn refused(method: &Method, segments: &[&str]) -> Option<Result<HubRoute, NoRoute>> {
+        let row = hub_catalogue::REFUSED.iter().find(|row| row.is_at(segments))?;
+        Some(only(method, row.methods, HubRoute::Refused { what: row.what }))
     }
 
     pub(crate) fn takes_files(&self) -> bool {
@@ -172,6 +147,53 @@ impl HubRoute {
                 | HubRoute::ValidateYaml
         )
     }
+}
+
+/// Gives every route its label for logs and metrics, each of which has its rows in `hub_catalogue`.
+macro_rules! labels {
+    ($($route:ident => $label:literal,)*) => {
+        impl HubRoute {
+            pub(crate) fn name(&self) -> &'static str {
+                match self {
+                    $(HubRoute::$route { .. } => $label,)*
+                }
+            }
+        }
+
+        #[cfg(test)]
+        pub(crate) const LABELS: &[&str] = &[$($label,)*];
+    };
+}
+
+labels! {
+    WhoAmI => "hub.whoami",
+    UserOverview => "hub.user",
+    OrgOverview => "hub.org",
+    OrgMembers => "hub.org.members",
+    RepoCreate => "hub.create",
+    RepoDelete => "hub.delete",
+    RepoMove => "hub.move",
+    List => "hub.list",
+    Info => "hub.info",
+    Settings => "hub.settings",
+    AuthCheck => "hub.auth-check",
+    Tree => "hub.tree",
+    PathsInfo => "hub.paths-info",
+    Refs => "hub.refs",
+    Commits => "hub.commits",
+    BranchCreate => "hub.branch.create",
+    BranchDelete => "hub.branch.delete",
+    TagCreate => "hub.tag.create",
+    TagDelete => "hub.tag.delete",
+    Preupload => "hub.preupload",
+    Commit => "hub.commit",
+    Resolve => "hub.resolve",
+    Raw => "hub.raw",
+    ValidateYaml => "hub.validate-yaml",
+    AgentHarnesses => "hub.agent-harnesses",
+    Telemetry => "hub.telemetry",
+    Tasks => "hub.tasks",
+    Refused => "hub.refused",
 }
 
 const NOT_FOUND: NoRoute = NoRoute::NotFound(crate::route::Dialect::Hub);
@@ -206,22 +228,6 @@ fn repo(method: &Method, kind: RepoKind, rest: &[&str]) -> Result<HubRoute, NoRo
         },
         ["preupload", revision] => (POST, HubRoute::Preupload { repo, revision: owned(revision) }),
         ["commit", revision] => (POST, HubRoute::Commit { repo, revision: owned(revision) }),
-        ["xet-read-token" | "xet-write-token", _] => (GET, HubRoute::Refused { what: "the Xet protocol" }),
-        ["discussions", ..] => {
-            ("GET, HEAD, POST, PATCH", HubRoute::Refused { what: "discussions and pull requests" })
-        }
-        ["compare", ..] => (GET, HubRoute::Refused { what: "comparing revisions" }),
-        ["super-squash", ..] => (POST, HubRoute::Refused { what: "squashing the history" }),
-        ["duplicate"] => (POST, HubRoute::Refused { what: "duplicating repositories" }),
-        ["lfs-files", ..] => ("GET, HEAD, POST, DELETE", HubRoute::Refused { what: "listing large files" }),
-        ["like"] => ("POST, DELETE", HubRoute::Refused { what: "likes" }),
-        ["user-access-request" | "user-access-report", ..] => {
-            ("GET, HEAD, POST", HubRoute::Refused { what: "access requests" })
-        }
-        [
-            "runtime" | "hardware" | "secrets" | "variables" | "volumes" | "sleeptime" | "pause" | "restart",
-            ..,
-        ] => ("GET, HEAD, POST, PUT, DELETE", HubRoute::Refused { what: "running Spaces" }),
         _ => return Err(NOT_FOUND),
     };
     only(method, allow, route)
@@ -326,7 +332,7 @@ mod tests {
             assert_eq!(parse(method, path), Ok(Route::Hub(expected)), "{method} {path}");
         }
         for path in
-            ["/api", "/api/", "/api/models/acme/x/nothing", "/api/kernels/a/b", "/api/models/acme/x/tree/%ff"]
+            ["/api", "/api/", "/api/models/acme/x/nothing", "/api/gadgets/a/b", "/api/models/acme/x/tree/%ff"]
         {
             assert_eq!(parse("GET", path), Err(NoRoute::NotFound(Dialect::Hub)), "{path}");
         }

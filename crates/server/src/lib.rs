@@ -24,6 +24,7 @@ mod health;
 mod home;
 pub mod http;
 mod hub;
+mod hub_catalogue;
 pub mod hub_route;
 pub mod jobs;
 mod lfs;

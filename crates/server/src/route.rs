@@ -304,12 +304,19 @@ fn hub(method: &Method, raw_path: &str) -> Option<Result<HubRoute, NoRoute>> {
     let segments: Vec<&str> = raw_path.strip_prefix('/')?.split('/').collect();
     match segments.as_slice() {
         ["api", "lfs", ..] => None,
-        ["api", rest @ ..] => Some(HubRoute::api(method, rest)),
+        ["api", rest @ ..] => Some(match HubRoute::api(method, rest) {
+            // The Hub has more words where this one has names only, as in /api/spaces/hardware.
+            nothing @ (Err(NoRoute::NotFound(_))
+            | Ok(HubRoute::Info { repo: Target { path: None, .. }, .. })) => {
+                HubRoute::refused(method, &segments).unwrap_or(nothing)
+            }
+            route => route,
+        }),
         [kind @ ("datasets" | "spaces"), namespace, name, verb @ ("resolve" | "raw"), rest @ ..] => {
             let kind = if *kind == "datasets" { RepoKind::Dataset } else { RepoKind::Space };
             Some(HubRoute::file(method, Target::new(kind, namespace, name), verb, rest))
         }
-        [first, ..] if is_reserved(first) => None,
+        [first, ..] if is_reserved(first) => HubRoute::refused(method, &segments),
         [namespace, name, verb @ ("resolve" | "raw"), rest @ ..] => {
             Some(HubRoute::file(method, Target::new(RepoKind::Model, namespace, name), verb, rest))
         }
@@ -317,7 +324,7 @@ fn hub(method: &Method, raw_path: &str) -> Option<Result<HubRoute, NoRoute>> {
         [_, "resolve", _, _, ..] => {
             Some(HubRoute::file(method, Target::nowhere(), "resolve", &segments[2..]))
         }
-        _ => None,
+        _ => HubRoute::refused(method, &segments),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::commands::{CommandError, print};
 use crate::config::{Config, StorageUrl};
 use crate::datadir::{DataDir, DataDirError};
 use crate::doctor;
+use crate::hub_catalogue;
 use crate::operations::{Operation, Outcome};
 use crate::place;
 
@@ -17,6 +18,13 @@ use crate::place;
 pub(super) fn faults() -> Result<bool, CommandError> {
     let names: Vec<&str> = fault::Point::ALL.iter().map(|point| point.name()).collect();
     print(&names.join("\n"))?;
+    Ok(true)
+}
+
+/// See [`crate::cli::Debug::Routes`].
+pub(super) fn routes() -> Result<bool, CommandError> {
+    let rows: Vec<String> = hub_catalogue::rows().map(|row| serde_json::json!(row).to_string()).collect();
+    print(&rows.join("\n"))?;
     Ok(true)
 }
 

@@ -88,6 +88,7 @@ fn run(cli: Cli) -> Result<bool, CommandError> {
             return serve::run(config, serve).map(|()| true);
         }
         Command::Debug(cli::Debug::Faults) => return local::faults(),
+        Command::Debug(cli::Debug::Routes) => return local::routes(),
         Command::Restore { dir } => return quiet(&config).and_then(|()| local::restore(&config, &dir)),
         Command::Rebuild => return quiet(&config).and_then(|()| local::rebuild(&config)),
         Command::Lfs(cli::Lfs::Moved) => return quiet(&config).and_then(|()| local::moved(config)),
@@ -132,7 +133,7 @@ fn operation(command: Command) -> Result<Operation, CommandError> {
         Command::Backup { dir } => Operation::Backup { dir: absolute(&dir)? },
         Command::Debug(cli::Debug::Clock { by }) => Operation::AdvanceClock { by_ms: by },
         Command::Serve(_)
-        | Command::Debug(cli::Debug::Faults)
+        | Command::Debug(cli::Debug::Faults | cli::Debug::Routes)
         | Command::Lfs(cli::Lfs::Moved)
         | Command::Restore { .. }
         | Command::Rebuild

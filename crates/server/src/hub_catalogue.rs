@@ -1,0 +1,299 @@
+//! Every address of the Hub's API: those that are served, and those of other hubs that are refused on purpose.
+//!
+//! What is refused is found in the rows here. What is served is parsed in `hub_route`, and the
+//! tests below hold the two together: they send an example of each row, by every method.
+
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::hub_route::{GET, POST};
+
+/// One address.
+///
+/// In braces: `{type}` is `models`, `datasets` or `spaces`, `{repo}` a namespace and a name (at the beginning of an
+/// address behind `datasets/` or `spaces/` if it is one), `{…}` with three dots at its end whatever follows, and all
+/// others one segment.
+#[derive(Serialize)]
+pub(crate) struct Row {
+    pub label: &'static str,
+    pub methods: &'static str,
+    pub address: &'static str,
+    /// The status of a refusal.
+    pub status: Option<u16>,
+    /// In the message of a refusal.
+    pub what: &'static str,
+}
+
+/// In the order of the table: served, refused, nothing.
+pub(crate) fn rows() -> impl Iterator<Item = &'static Row> {
+    SERVED.iter().chain(REFUSED).chain(ELSEWHERE)
+}
+
+pub(crate) const SERVED: &[Row] = &[
+    served("hub.whoami", GET, "/api/whoami-v2"),
+    served("hub.user", GET, "/api/users/{name}/overview"),
+    served("hub.org", GET, "/api/organizations/{name}/overview"),
+    served("hub.org.members", GET, "/api/organizations/{name}/members"),
+    served("hub.create", POST, "/api/repos/create"),
+    served("hub.delete", "DELETE", "/api/repos/delete"),
+    served("hub.move", POST, "/api/repos/move"),
+    served("hub.list", GET, "/api/{type}"),
+    served("hub.info", GET, "/api/{type}/{repo}"),
+    served("hub.info", GET, "/api/{type}/{repo}/revision/{revision}"),
+    served("hub.settings", "PUT", "/api/{type}/{repo}/settings"),
+    served("hub.auth-check", GET, "/api/{type}/{repo}/auth-check"),
+    served("hub.auth-check", GET, "/api/{type}/{repo}/auth-check/write"),
+    served("hub.tree", GET, "/api/{type}/{repo}/tree/{revision}/{path…}"),
+    served("hub.paths-info", POST, "/api/{type}/{repo}/paths-info/{revision}"),
+    served("hub.refs", GET, "/api/{type}/{repo}/refs"),
+    served("hub.commits", GET, "/api/{type}/{repo}/commits/{revision}"),
+    served("hub.branch.create", POST, "/api/{type}/{repo}/branch/{branch}"),
+    served("hub.branch.delete", "DELETE", "/api/{type}/{repo}/branch/{branch}"),
+    served("hub.tag.create", POST, "/api/{type}/{repo}/tag/{revision}"),
+    served("hub.tag.delete", "DELETE", "/api/{type}/{repo}/tag/{tag}"),
+    served("hub.preupload", POST, "/api/{type}/{repo}/preupload/{revision}"),
+    served("hub.commit", POST, "/api/{type}/{repo}/commit/{revision}"),
+    served("hub.resolve", GET, "/{repo}/resolve/{revision}/{path…}"),
+    served("hub.raw", GET, "/{repo}/raw/{revision}/{path…}"),
+    served("hub.validate-yaml", POST, "/api/validate-yaml"),
+    served("hub.agent-harnesses", GET, "/api/agent-harnesses"),
+    served("hub.telemetry", "GET, HEAD, POST", "/api/telemetry/{topic…}"),
+    served("hub.tasks", GET, "/api/tasks"),
+    served("preflight", "OPTIONS", "/api/{path…}"),
+    served("preflight", "OPTIONS", "/{repo}/resolve/{revision}/{path…}"),
+];
+
+const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
+const GET_OR_POST: &str = "GET, HEAD, POST";
+
+const XET: &str = "the Xet protocol: set HF_HUB_DISABLE_XET=1";
+const DISCUSSIONS: &str = "discussions and pull requests";
+const GATES: &str = "requests for access: the owner of a repository decides who is let in";
+const SPACES: &str = "running Spaces";
+const FOLLOWERS: &str = "followers";
+const ORGANIZATIONS: &str = "the administration of organizations over its API: use `granary org`";
+const PAPERS: &str = "papers";
+const JOBS: &str = "jobs";
+const BUCKETS: &str = "buckets";
+const KERNELS: &str = "kernels";
+const SIGN_IN: &str = "signing in through a browser: use a token, as `hf auth login --token` does";
+
+pub(crate) const REFUSED: &[Row] = &[
+    refused(GET, "/api/{type}/{repo}/xet-read-token/{revision}", XET),
+    refused(GET, "/api/{type}/{repo}/xet-write-token/{revision}", XET),
+    refused("GET, HEAD, POST, PATCH", "/api/{type}/{repo}/discussions/{path…}", DISCUSSIONS),
+    refused(POST, "/uploads", "attachments of discussions"),
+    refused(GET, "/api/{type}/{repo}/compare/{revisions…}", "comparing revisions"),
+    refused(POST, "/api/{type}/{repo}/super-squash/{revision}", "squashing the history"),
+    refused(POST, "/api/{type}/{repo}/duplicate", "duplicating repositories"),
+    refused("GET, HEAD, POST, DELETE", "/api/{type}/{repo}/lfs-files/{path…}", "listing large files"),
+    refused(GET, "/api/{type}/{repo}/treesize/{revision}/{path…}", "sizes of folders"),
+    refused(GET, "/api/{type}/{repo}/safetensors-metadata/{file…}", "headers of safetensors: read the files"),
+    refused(GET, "/api/{type}/{repo}/notebook/{revision}/{path…}", "rendered notebooks"),
+    refused(GET, "/api/{type}/{repo}/scan", "scans for malware"),
+    refused(GET, "/api/{type}/{repo}/jwt", "tokens of one repository"),
+    refused(GET_OR_POST, "/api/{type}/{repo}/resource-group", "resource groups"),
+    refused("POST, DELETE", "/api/{type}/{repo}/like", "likes"),
+    refused(GET, "/api/{type}/{repo}/likers", "likes"),
+    refused(GET, "/api/users/{name}/likes", "likes"),
+    refused(GET_OR_POST, "/api/{type}/{repo}/user-access-request/{path…}", GATES),
+    refused(GET_OR_POST, "/api/{type}/{repo}/user-access-report", GATES),
+    refused(POST, "/{repo}/ask-access", GATES),
+    refused(GET, "/api/datasets/{repo}/leaderboard", "leaderboards"),
+    refused(GET, "/api/datasets/{repo}/parquet/{path…}", "conversion to Parquet"),
+    refused(GET, "/api/datasets/{repo}/croissant", "Croissant metadata"),
+    refused(GET, "/api/spaces/{repo}/runtime", SPACES),
+    refused(POST, "/api/spaces/{repo}/hardware", SPACES),
+    refused("GET, HEAD, POST, DELETE", "/api/spaces/{repo}/secrets", SPACES),
+    refused("GET, HEAD, POST, DELETE", "/api/spaces/{repo}/variables", SPACES),
+    refused("PUT, DELETE", "/api/spaces/{repo}/volumes", SPACES),
+    refused(POST, "/api/spaces/{repo}/sleeptime", SPACES),
+    refused(POST, "/api/spaces/{repo}/pause", SPACES),
+    refused(POST, "/api/spaces/{repo}/restart", SPACES),
+    refused(POST, "/api/spaces/{repo}/dev-mode", SPACES),
+    refused(GET, "/api/spaces/{repo}/logs/{log}", SPACES),
+    refused(GET, "/api/spaces/hardware", SPACES),
+    refused(GET, "/api/spaces/templates", SPACES),
+    refused(GET, "/api/spaces/semantic-search", "search by meaning"),
+    refused(GET, "/api/models-tags-by-type", "lists of all tags"),
+    refused(GET, "/api/datasets-tags-by-type", "lists of all tags"),
+    refused(
+        GET,
+        "/api/quicksearch",
+        "search of everything at once: list models, datasets or spaces by `search`",
+    ),
+    refused(GET, "/api/trending", "trending repositories"),
+    refused(GET, "/api/users/{name}/followers", FOLLOWERS),
+    refused(GET, "/api/users/{name}/following", FOLLOWERS),
+    refused(GET, "/api/organizations/{name}/followers", FOLLOWERS),
+    refused(GET, "/api/organizations/{name}/avatar", "avatars"),
+    refused(ANY, "/api/organizations/{name}/settings/{path…}", ORGANIZATIONS),
+    refused(ANY, "/api/organizations/{name}/resource-groups/{path…}", "resource groups"),
+    refused(GET, "/api/organizations/{name}/audit-log/{path…}", "audit logs over its API"),
+    refused(ANY, "/api/organizations/{name}/scim/{path…}", "SCIM"),
+    refused(GET, "/api/settings/repositories", "the storage of each repository"),
+    refused(ANY, "/api/settings/webhooks/{path…}", "webhooks"),
+    refused(ANY, "/api/notifications/{path…}", "notifications"),
+    refused(ANY, "/api/collections/{path…}", "collections"),
+    refused(GET_OR_POST, "/api/posts/{path…}", "posts"),
+    refused(GET, "/api/papers/{path…}", PAPERS),
+    refused(GET, "/api/daily_papers", PAPERS),
+    refused(GET, "/papers/{path…}", PAPERS),
+    refused(ANY, "/api/jobs/{path…}", JOBS),
+    refused(ANY, "/api/scheduled-jobs/{path…}", JOBS),
+    refused(POST, "/api/sql/{path…}", "the SQL console"),
+    refused(ANY, "/api/buckets/{path…}", BUCKETS),
+    refused(ANY, "/buckets/{path…}", BUCKETS),
+    refused(ANY, "/api/kernels/{path…}", KERNELS),
+    refused(GET, "/kernels/{repo}/resolve/{revision}/{path…}", KERNELS),
+    refused(POST, "/api/credentials/revoke", "reports of leaked tokens: use `granary token revoke`"),
+    refused(GET_OR_POST, "/oauth/{path…}", SIGN_IN),
+    refused(GET, "/.well-known/openid-configuration", SIGN_IN),
+    refused(GET, "/.well-known/openapi.json", "a description of its API as OpenAPI"),
+    refused(ANY, "/v2/{path…}", "the protocol of OCI registries and Ollama"),
+];
+
+/// What is not decided by the path, and what is left over.
+const ELSEWHERE: &[Row] = &[
+    Row {
+        label: "hub.datasets-server",
+        methods: ANY,
+        address: "datasets-server.{host}/{path…}",
+        status: Some(StatusCode::NOT_FOUND.as_u16()),
+        what: "dataset viewer",
+    },
+    Row {
+        label: "none",
+        methods: ANY,
+        address: "/api/{path…}",
+        status: Some(StatusCode::NOT_FOUND.as_u16()),
+        what: "there is nothing at this address",
+    },
+];
+
+const fn served(label: &'static str, methods: &'static str, address: &'static str) -> Row {
+    Row { label, methods, address, status: None, what: "" }
+}
+
+const fn refused(methods: &'static str, address: &'static str, what: &'static str) -> Row {
+    Row { label: "hub.refused", methods, address, status: Some(StatusCode::NOT_IMPLEMENTED.as_u16()), what }
+}
+
+impl Row {
+    /// Whether these segments of a path are such an address.
+    pub(crate) fn is_at(&self, segments: &[&str]) -> bool {
+        let mut left = segments;
+        for part in self.address.split('/').skip(1) {
+            let taken = match (part, left) {
+                (part, _) if part.ends_with("…}") => return true,
+                ("{type}", ["models" | "datasets" | "spaces", ..]) => 1,
+                ("{repo}", ["datasets" | "spaces", _, _, ..]) if left.len() == segments.len() => 3,
+                ("{repo}", [_, _, ..]) => 2,
+                ("{type}" | "{repo}", _) => return false,
+                (part, [segment, ..]) if part.starts_with('{') || part == *segment => 1,
+                _ => return false,
+            };
+            left = &left[taken..];
+        }
+        left.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::hub_route::{HubRoute, LABELS};
+    use crate::route::{Dialect, NoRoute, Origin, Route};
+
+    const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+    fn parse(method: &str, path: &str) -> Result<Route, NoRoute> {
+        Route::parse(&method.parse().unwrap(), Origin::Whole, path, None)
+    }
+
+    fn methods_of(row: &Row) -> BTreeSet<&'static str> {
+        row.methods.split(", ").collect()
+    }
+
+    /// Such an address, of each type of repository.
+    fn examples(row: &Row) -> BTreeSet<String> {
+        let of = |(kind, prefix): (&str, &str)| {
+            let address = match row.address.strip_prefix("/{repo}") {
+                Some(rest) => format!("/{prefix}acme/x{rest}"),
+                None => row.address.replace("{type}", kind).replace("{repo}", "acme/x"),
+            };
+            let example = |part: &str| match (part.starts_with('{'), part.ends_with("…}")) {
+                (_, true) => "a/b".to_owned(),
+                (true, false) => "v1".to_owned(),
+                (false, false) => part.to_owned(),
+            };
+            address.split('/').map(example).collect::<Vec<_>>().join("/")
+        };
+        [("models", ""), ("datasets", "datasets/"), ("spaces", "spaces/")].into_iter().map(of).collect()
+    }
+
+    #[test]
+    fn every_route_has_a_row() {
+        let routes: BTreeSet<&str> = LABELS.iter().copied().chain(["preflight"]).collect();
+        let rows: BTreeSet<&str> = SERVED.iter().chain(REFUSED).map(|row| row.label).collect();
+        assert_eq!(routes, rows);
+    }
+
+    #[test]
+    fn every_row_is_parsed_as_it_says() {
+        for row in SERVED.iter().chain(REFUSED) {
+            for path in examples(row) {
+                for method in row.methods.split(", ") {
+                    let route = parse(method, &path);
+                    let label = route.as_ref().map(|route| route.policy().name);
+                    assert_eq!(label, Ok(row.label), "{method} {path}");
+                    if let Ok(Route::Hub(HubRoute::Refused { what })) = route {
+                        assert_eq!(what, row.what, "{method} {path}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A branch is made and deleted at one address, of which two rows tell.
+    #[test]
+    fn other_methods_are_told_which_there_are() {
+        for row in SERVED.iter().chain(REFUSED).filter(|row| row.label != "preflight") {
+            for path in examples(row) {
+                let segments: Vec<&str> = path.split('/').skip(1).collect();
+                let rows = SERVED.iter().chain(REFUSED).filter(|row| row.is_at(&segments));
+                let known: BTreeSet<&str> = rows.flat_map(methods_of).collect();
+                for method in
+                    METHODS.iter().filter(|method| **method != "OPTIONS" && !known.contains(**method))
+                {
+                    let Err(NoRoute::Method { dialect: Dialect::Hub, allow }) = parse(method, &path) else {
+                        panic!("{method} {path}: {:?}", parse(method, &path));
+                    };
+                    let told: BTreeSet<&str> = allow.split(", ").collect();
+                    assert!(
+                        told.is_superset(&methods_of(row)) && told.is_subset(&known),
+                        "{method} {path}: {allow}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_no_words_of_other_hubs() {
+        for path in ["/api/spaces/hardware/x", "/api/models/hardware/x", "/api/models/jobs/discussions"] {
+            assert!(matches!(parse("GET", path), Ok(Route::Hub(HubRoute::Info { .. }))), "{path}");
+        }
+        for path in [
+            "/api/gadgets",
+            "/api/models/acme/x/runtime",
+            "/api/jobsx",
+            "/uploads/x",
+            "/datasets/x/ask-access",
+        ] {
+            assert_eq!(parse("POST", path), Err(NoRoute::NotFound(Dialect::Hub)), "{path}");
+        }
+    }
+}
