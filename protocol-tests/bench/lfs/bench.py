@@ -9,7 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "shared"), str(HERE)]
 
-from harness import nginx, s3  # noqa: E402
+from harness import nginx  # noqa: E402
 
 import command  # noqa: E402
 import memory  # noqa: E402
