@@ -1,6 +1,5 @@
 """The rows that are not CPU of a request: memory of slow readers and large packs, and bytes written."""
 
-import sqlite3
 import time
 
 from harness import load
@@ -98,16 +97,6 @@ def large_packs(directory, corpus):
     return findings
 
 
-def stored_bytes(data):
-    """What a data directory holds that counts: packs, and pages of the database that are in use."""
-    rows = sqlite3.connect(f"file:{data / 'granary.db'}?mode=ro", uri=True)
-    pages, free, size = (
-        rows.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
-    rows.close()
-    packs = sum(file.stat().st_size for file in (data / "packs").rglob("*") if file.is_file())
-    return (pages - free) * size, packs
-
-
 def pushed_to_peer(peer, corpus, pushes):
     """(bytes on disk, bytes written) of the same pushes at the peer, which are loose objects until somebody runs gc."""
     path = peer.fresh(corpus.empty())
@@ -127,7 +116,7 @@ def write_amplification(directory, peer, corpus, pushes=300):
         path = "admin/amplified"
         granary.hub.run("repo", "create", path, "--public")
         granary.compact()
-        rows_before, packs_before = stored_bytes(granary.hub.data)
+        rows_before, packs_before = granary.stored_bytes()
         written, cpu = proc.write_bytes(granary.hub.pid), granary.cpu_seconds()
         history, pushed = load.History(7, size=1000), 0
         remote = replay.Repository(granary.connect(push=True), f"/{path}")
@@ -141,7 +130,7 @@ def write_amplification(directory, peer, corpus, pushes=300):
         time.sleep(2.5)  # until what was replaced is due
         granary.compact()
         written = proc.write_bytes(granary.hub.pid) - written
-        rows, packs = stored_bytes(granary.hub.data)
+        rows, packs = granary.stored_bytes()
         rows, packs = rows - rows_before, packs - packs_before
         total = granary.cpu_seconds() - cpu
     retained, written = (rows + packs) / pushed, written / pushed

@@ -8,7 +8,7 @@ import time
 
 from harness import lfs_api, metrics
 
-import load
+import calls
 import objects
 import proc
 from finding import Finding
@@ -65,7 +65,7 @@ def whole(granary, size):
     """PUTs of objects that nobody has, each to be sent by a client of its own."""
     hrefs = [actions["upload"] for actions in granary.actions("slow", "upload", objects.unknown(CLIENTS, size))]
     assert all("/api/lfs/objects/" in action["href"] for action in hrefs), "not through the hub"
-    return [load.put(action, size, b"") for action in hrefs]
+    return [calls.put(action, size, b"") for action in hrefs]
 
 
 def first_parts(granary, size):
@@ -73,7 +73,7 @@ def first_parts(granary, size):
     rows = objects.unknown(CLIENTS, size)
     answered = granary.batch("slow", "upload", rows, transfers=["multipart", "basic"])
     parts = [lfs_api.parts(row["actions"]["upload"]) for row in answered]
-    return [load.put({"href": urls[0]}, min(size, part_bytes), b"") for urls, part_bytes in parts]
+    return [calls.put({"href": urls[0]}, min(size, part_bytes), b"") for urls, part_bytes in parts]
 
 
 def slow_uploads(name, title, granary, requests_of, size, base_bytes=IDLE_BYTES, bytes_per_second=BYTES_PER_SECOND):

@@ -2,9 +2,10 @@
 
 import os
 from dataclasses import dataclass
-from typing import Callable
 
 import objects
+import table
+from table import Bound, Sample, cpu_of, micros, per_cpu_second, per_second
 
 GIB = 1 << 30
 CLIENTS = 8
@@ -14,48 +15,20 @@ HERE_ALREADY = 5000
 
 
 @dataclass
-class Sample:
-    """One measurement: the figure of the row, and the CPU that the server used, in the row's units."""
+class Row(table.Row):
+    """`prepare(world, side, place, round)`"""
 
-    value: float
-    cpu: float
-
-
-@dataclass
-class Bound:
-    """`value` or `cpu` of Granary; divided by that of a side, if one is named."""
-
-    of: str
-    least: float | None = None
-    most: float | None = None
-    against: str | None = None
-
-    def judge(self, medians):
-        """(what it is, whether that is good)"""
-        figure = getattr(medians["granary"], self.of)
-        if self.against:
-            figure /= getattr(medians[self.against], self.of)
-        return figure, (self.least is None or figure >= self.least) and (self.most is None or figure <= self.most)
-
-    def text(self, figure, form):
-        shown = f"{figure:.2f}x {self.against}" if self.against else f"{'CPU ' if self.of == 'cpu' else ''}{form(figure)}"
-        limit = [f"at least {self.least:g}" if self.least else "", f"at most {self.most:g}" if self.most else ""]
-        return f"{shown} ({' '.join(part for part in limit if part)})"
-
-
-@dataclass
-class Row:
-    """`prepare(world, side, place, round)` returns a callable that is measured and gives a Sample."""
-
-    name: str
-    title: str
-    prepare: Callable
-    value: Callable
-    """Prints a figure, as `cpu` does the CPU."""
-    cpu: Callable
-    bounds: list
-    sides: tuple = ("granary",)
     place: str = "disk"
+
+    def side(self, world, name):
+        return world.side(name, self.place)
+
+    def begin(self, world, side, round):
+        return self.prepare(world, side, self.place, round)
+
+    def without(self, sides):
+        self.sides = tuple(name for name in self.sides if name not in sides)
+        return self
 
 
 def rate(figure):
@@ -64,21 +37,6 @@ def rate(figure):
 
 def per_gib(figure):
     return f"{figure:.2f} s/GiB"
-
-
-def micros(figure):
-    return f"{figure * 1e6:,.0f} us"
-
-
-def per_second(figure):
-    return f"{figure:,.0f}/s"
-
-
-def cpu_of(side, run):
-    """(what it returned, CPU seconds of the server)"""
-    before = side.cpu_seconds()
-    result = run()
-    return result, side.cpu_seconds() - before
 
 
 # -- large objects ------------------------------------------------------------------------------------------------
@@ -173,7 +131,7 @@ def batch_rows():
             for size in (100, 1000, 5000):
                 peers = ("rudolfs",) if place == "disk" and operation == "upload" else ()
                 yield Row(f"{prefix}{operation}-batch-{size}", f"batches of {size:,}: {title}", batches(operation, size, here),
-                          per_second, lambda figure: f"{figure:,.0f}/CPU-s", [Bound("value", least=least)], (*peers, "granary"), place)
+                          per_second, per_cpu_second, [Bound("value", least=least)], (*peers, "granary"), place)
 
 
 DURABLE = [Bound("value", least=0.9, against="dd"), Bound("cpu", most=1.2)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import hub, wait, wire
 
-import load
+import calls
 import proc
 import servers
 from servers import SERVER_CORE
@@ -27,14 +27,14 @@ class LfsServer:
         raise NotImplementedError
 
     def batch_request(self, repo, operation, rows, transfers=("basic",)):
-        return load.post(self.batch_href(repo), {
+        return calls.post(self.batch_href(repo), {
             "operation": operation, "transfers": transfers, "ref": {"name": "refs/heads/main"}, "objects": rows, "hash_algo": "sha256",
         }, self.credentials)
 
     def batch(self, repo, operation, rows, transfers=("basic",)):
         """The rows of the answer; none is an error."""
         request = self.batch_request(repo, operation, rows, transfers)
-        answer = wire.http(request.href, request.tail, method="POST", headers={"User-Agent": load.AGENT, **request.headers})
+        answer = wire.http(request.href, request.tail, method="POST", headers=request.headers)
         assert answer.status == 200, (answer.status, answer.text()[:500])
         answered = json.loads(answer.body)["objects"]
         assert len(answered) == len(rows) and not any("error" in row for row in answered), answered[:3]
@@ -49,10 +49,10 @@ class LfsServer:
         """To upload an object of a Source."""
         oid, size, tail = object
         actions, = self.actions(repo, "upload", [{"oid": oid, "size": size}])
-        return load.put(actions["upload"], size - len(tail), tail)
+        return calls.put(actions["upload"], size - len(tail), tail)
 
     def get_requests(self, repo, rows):
-        return [load.get(actions["download"]) for actions in self.actions(repo, "download", rows)]
+        return [calls.get(actions["download"]) for actions in self.actions(repo, "download", rows)]
 
     def fill(self, generator, repo, pairs, at_once=1000):
         """Uploads small objects as clients do, several at a time."""
@@ -60,8 +60,8 @@ class LfsServer:
             contents = dict(pairs[start : start + at_once])
             answered = self.batch(repo, "upload", [{"oid": oid, "size": len(content)} for oid, content in contents.items()])
             missing = [row for row in answered if row.get("actions")]
-            generator.run([load.put(row["actions"]["upload"], 0, contents[row["oid"]]) for row in missing], connections=16)
-            generator.run([load.post(row["actions"]["verify"]["href"], {"oid": row["oid"], "size": row["size"]},
+            generator.run([calls.put(row["actions"]["upload"], 0, contents[row["oid"]]) for row in missing], connections=16)
+            generator.run([calls.post(row["actions"]["verify"]["href"], {"oid": row["oid"], "size": row["size"]},
                                      row["actions"]["verify"].get("header")) for row in missing if "verify" in row["actions"]], connections=16)
 
     def check(self, repo, row):
@@ -119,38 +119,14 @@ class Rudolfs(LfsServer, servers.Programs):
         return sum(map(proc.cpu_seconds, self.pids()))
 
 
-class Nginx(servers.Programs):
-    """Files, by sendfile."""
-
-    name = "nginx"
-
-    def __init__(self, directory):
-        super().__init__(directory / "nginx")
-        self.files = self.directory / "files"
-        self.files.mkdir()
-        self.port = hub.free_port()
-
-    def start(self):
-        self.run(servers.nginx_command(
-            self.directory, http="    sendfile on;\n    tcp_nopush on;\n    tcp_nodelay on;\n    keepalive_timeout 600s;\n",
-            server=f"    listen {hub.HOST}:{self.port};\n    root {self.files};\n"))
-        wait.until(self._answers, "nginx answers", seconds=30)
-
-    def _answers(self):
-        with contextlib.suppress(OSError):
-            return wire.http(f"http://{hub.HOST}:{self.port}/none").status == 404
-
-    def add(self, oid, content):
-        (self.files / oid).write_bytes(content)
+class Nginx(servers.Nginx):
+    """Objects by their ids."""
 
     def add_file(self, oid, path):
         shutil.copyfile(path, self.files / oid)
 
     def get_requests(self, repo, rows):
-        return [load.get({"href": f"http://{hub.HOST}:{self.port}/{row['oid']}"}) for row in rows]
-
-    def cpu_seconds(self):
-        return sum(map(proc.cpu_seconds, self.pids()))
+        return [calls.get({"href": self.href(row["oid"])}) for row in rows]
 
 
 class Dd:

@@ -1,15 +1,10 @@
 """The servers and what is in them, each made when a row first needs it."""
 
-import contextlib
-from pathlib import Path
-
 from harness import s3
 
 import objects
 from load import Generator
 from sides import Dd, Granary, Nginx, Rudolfs
-
-MEMORY = Path("/dev/shm")
 
 
 class World:
@@ -110,10 +105,3 @@ class World:
                 side.check(repo, rows[0])
         self._once((id(side), repo, "small", count, size), make)
         return rows
-
-
-def is_tmpfs(directory):
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
-    at = Path(directory).resolve()
-    best = max((mount for mount in mounts if at.is_relative_to(mount[0])), key=lambda mount: len(mount[0]))
-    return best[1] == "tmpfs"

@@ -3,9 +3,10 @@
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 
-from harness import hub, nginx
+from harness import hub, nginx, wait, wire
 
 import proc
 
@@ -37,6 +38,15 @@ class Granary:
     def rss_anon_kib(self):
         return proc.status_kib(self.hub.pid, "RssAnon")
 
+    def stored_bytes(self):
+        """(pages of the database that are in use, packs beside it)"""
+        rows = sqlite3.connect(f"file:{self.hub.data / 'granary.db'}?mode=ro", uri=True)
+        pages, free, size = (
+            rows.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size"))
+        rows.close()
+        packs = sum(file.stat().st_size for file in (self.hub.data / "packs").rglob("*") if file.is_file())
+        return (pages - free) * size, packs
+
 
 class Programs:
     """The processes of a peer, each a group of its own; what they say goes to a file."""
@@ -64,6 +74,37 @@ class Programs:
 
     def pids(self):
         return [pid for process in self.processes for pid in proc.tree(process.pid)]
+
+
+class Nginx(Programs):
+    """Files, by sendfile."""
+
+    name = "nginx"
+
+    def __init__(self, directory):
+        super().__init__(directory / "nginx")
+        self.files = self.directory / "files"
+        self.files.mkdir()
+        self.port = hub.free_port()
+
+    def start(self):
+        self.run(nginx_command(
+            self.directory, http="    sendfile on;\n    tcp_nopush on;\n    tcp_nodelay on;\n    keepalive_timeout 600s;\n",
+            server=f"    listen {hub.HOST}:{self.port};\n    root {self.files};\n"))
+        wait.until(self._answers, "nginx answers", seconds=30)
+
+    def _answers(self):
+        with contextlib.suppress(OSError):
+            return wire.http(self.href("none")).status == 404
+
+    def href(self, name):
+        return f"http://{hub.HOST}:{self.port}/{name}"
+
+    def add(self, name, content):
+        (self.files / name).write_bytes(content)
+
+    def cpu_seconds(self):
+        return sum(map(proc.cpu_seconds, self.pids()))
 
 
 @contextlib.contextmanager

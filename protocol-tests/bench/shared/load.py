@@ -1,6 +1,5 @@
 """Requests for `load.c`, and what it says about them."""
 
-import json
 import os
 import statistics
 import struct
@@ -8,9 +7,6 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
-
-AGENT = "git-lfs/3.6.1 (GitHub; linux amd64; go 1.23.3)"
-MEDIA = "application/vnd.git-lfs+json"
 
 
 @dataclass
@@ -32,25 +28,12 @@ class Request:
         parts = urlsplit(self.href)
         target = parts.path + (f"?{parts.query}" if parts.query else "")
         length = self.file_bytes + len(self.tail)
-        headers = {"Host": parts.netloc, "User-Agent": AGENT, "Accept-Encoding": "gzip", **self.headers}
-        if self.method != "GET":
+        headers = {"Host": parts.netloc, **self.headers}
+        if self.method not in ("GET", "HEAD"):
             headers["Content-Length"] = length
         rows = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         head = f"{self.method} {target} HTTP/1.1\r\n{rows}\r\n".encode()
         return struct.pack("=3Q", len(head), self.file_bytes, len(self.tail)) + head + self.tail
-
-
-def get(action):
-    return Request("GET", action["href"], action.get("header") or {})
-
-
-def put(action, file_bytes, tail):
-    return Request("PUT", action["href"], {"Content-Type": "application/octet-stream", **(action.get("header") or {})}, file_bytes, tail)
-
-
-def post(href, document, headers=None):
-    return Request("POST", href, {"Accept": MEDIA, "Content-Type": f"{MEDIA}; charset=utf-8", **(headers or {})},
-                   tail=json.dumps(document, separators=(",", ":")).encode())
 
 
 @dataclass

@@ -6,7 +6,8 @@
  * length of its tail. Then come head and tail.
  * The first line of the timings is the wall time of all in ns; then for each request, in order: its status, its time
  * from the first byte sent to the last one received in ns, and the length of the answer's body.
- * Bodies are received as any client receives them, into memory, and forgotten. An answer must have a Content-Length.
+ * Bodies are received as any client receives them, into memory, and forgotten. An answer must have a Content-Length, which
+ * of one to HEAD says nothing about what follows.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -114,7 +115,7 @@ static void answer(int connection, struct request *request, char *buffer) {
     request->status = strtoul(buffer + strlen("HTTP/1.1 "), NULL, 10);
     char *field = strcasestr(buffer, "\r\ncontent-length:");
     errno = 0;
-    if (request->status == 204) request->body_length = 0;
+    if (request->status == 204 || strncmp(request->head, "HEAD ", 5) == 0) request->body_length = 0;
     else if (field == NULL || field > end) die("an answer without Content-Length");
     else request->body_length = strtoull(field + strlen("\r\ncontent-length:"), NULL, 10);
     uint64_t received = have - (size_t)(end + 4 - buffer);

@@ -1,0 +1,153 @@
+"""The rows of the table: what is asked, and which figures must be reached."""
+
+import json
+
+from harness import wire
+
+from table import Bound, Row, Sample, cpu_of, millis, per_cpu_second, per_second
+from world import MODEL
+
+CLIENTS = 16
+SMALL_FILE = "config.json"
+MANY_REPOS = 64
+PAGE = 1000
+
+
+def answer(request):
+    """What one request is answered, for a look at it before it is repeated."""
+    got = wire.http(request.href, request.tail or None, method=request.method, headers=request.headers)
+    assert got.status == 200, (got.status, got.text()[:500])
+    return got
+
+
+# -- the same question again and again, by several clients ---------------------------------------------------------
+
+
+def rates(request_of, count):
+    """Answers per second, and per second of CPU."""
+    def prepare(world, side, round):
+        run = world.generator.prepare([request_of(world, side)] * count, CLIENTS)
+
+        def measured():
+            timings, cpu = cpu_of(side, run)
+            return Sample(count / timings.wall_seconds, count / cpu)
+        return measured
+    return prepare
+
+
+def small_file(method):
+    def request_of(world, side):
+        request = side.file_request(method, world.model(), SMALL_FILE)
+        got = answer(request)
+        assert int(got.headers["content-length"]) == len(MODEL[SMALL_FILE])
+        assert got.body == (b"" if method == "HEAD" else MODEL[SMALL_FILE])
+        assert side.name == "nginx" or got.headers["x-repo-commit"]
+        return request
+    return request_of
+
+
+def model_info(world, side):
+    request = side.request("GET", f"/api/models/{world.model()}")
+    info = json.loads(answer(request).body)
+    assert {row["rfilename"] for row in info["siblings"]} == {".gitattributes", *MODEL} and info["pipeline_tag"] == "sentence-similarity"
+    return request
+
+
+# -- one question after the other ---------------------------------------------------------------------------------
+
+
+def first_page(repo_of, count=100):
+    """The median time of an answer, and the CPU for it."""
+    def prepare(world, side, round):
+        request = side.request("GET", f"/api/models/{repo_of(world)}/tree/main?recursive=true&expand=false")
+        got = answer(request)
+        assert len(json.loads(got.body)) == PAGE and 'rel="next"' in got.headers["link"]
+        run = world.generator.prepare([request] * count)
+
+        def measured():
+            timings, cpu = cpu_of(side, run)
+            return Sample(timings.median, cpu / count)
+        return measured
+    return prepare
+
+
+# -- commits of one small file each -------------------------------------------------------------------------------
+
+
+def commits(repos_of, path_of, count, clients, sample):
+    """To one repository after the other; `path_of(n)` names the file. `sample` makes figures of timings and CPU seconds."""
+    def prepare(world, side, round):
+        repos, numbers = repos_of(world), range(round * count, (round + 1) * count)
+        files = [(repos[number % len(repos)], path_of(number), world.text()) for number in numbers]
+        run = world.generator.prepare([side.commit_request(repo, {path: text}) for repo, path, text in files], clients)
+
+        def measured():
+            timings, cpu = cpu_of(side, run)
+            repo, path, text = files[-1]
+            assert answer(side.file_request("GET", repo, path)).text() == text
+            return sample(timings, cpu)
+        return measured
+    return prepare
+
+
+def one_by_one(repo_of, path_of, count):
+    """The median time of a commit, and the CPU for it."""
+    return commits(lambda world: [repo_of(world)], path_of, count, 1, lambda timings, cpu: Sample(timings.median, cpu / count))
+
+
+def all_at_once(repos_of, path_of, count):
+    """Commits per second, and per second of CPU."""
+    return commits(repos_of, path_of, count, CLIENTS, lambda timings, cpu: Sample(count / timings.wall_seconds, count / cpu))
+
+
+def many(world):
+    return [world.repo(f"many-{number}", lambda: {"README.md": b"# one of many\n"}) for number in range(MANY_REPOS)]
+
+
+def small(world):
+    return world.repo("small", lambda: {f"logs/{number}.txt": world.text() for number in range(16)})
+
+
+def hundred_thousand(world):
+    return world.folders(100, 1000)
+
+
+def ten_thousand(world):
+    return world.folders(100, 100)
+
+
+def flat(world):
+    return world.flat(10_000)
+
+
+def in_small(number):
+    return f"logs/{number % 16}.txt"
+
+
+def in_folders(number):
+    return f"{number * 37 % 100:03}/{number * 53 % 1000:03}.txt"
+
+
+def in_flat(number):
+    return f"{number * 37 % 10_000:05}.txt"
+
+
+HOT = [Bound("cpu", least=15_000), Bound("cpu", least=0.2, against="nginx")]
+
+
+def within(milliseconds):
+    return [Bound("value", most=milliseconds / 1e3)]
+
+
+ROWS = [
+    Row("resolve-head", "HEAD of a small file", rates(small_file("HEAD"), 20_000), per_second, per_cpu_second, HOT, ("nginx", "granary")),
+    Row("resolve-get", "GET of a small file", rates(small_file("GET"), 20_000), per_second, per_cpu_second, HOT, ("nginx", "granary")),
+    Row("model-info", "model_info, 12 files and a card", rates(model_info, 5000), per_second, per_cpu_second, [Bound("cpu", least=5000)]),
+    Row("tree", "tree, recursive, 10k files, first page", first_page(ten_thousand), millis, millis, within(5)),
+    Row("tree-flat", "the same, all in one folder", first_page(flat), millis, millis, within(5)),
+    Row("commit", "commit of a small file, one repo", one_by_one(small, in_small, 50), millis, millis, within(10)),
+    Row("commits", f"the same, {MANY_REPOS} repos, {CLIENTS} clients", all_at_once(many, in_small, 640), per_second, per_cpu_second,
+        [Bound("value", least=300)]),
+    Row("commit-100k", "the same, 100 folders of 1,000 files", one_by_one(hundred_thousand, in_folders, 30), millis, millis, within(30)),
+    Row("commit-flat", "the same, one folder of 10,000 files", one_by_one(flat, in_flat, 30), millis, millis, within(50)),
+]
