@@ -130,7 +130,7 @@ def git(tmp):
     return client.Git(GITS[0][1], tmp / "home", tmp)
 
 
-@pytest.fixture(params=GITS, ids=lambda item: f"git-{item[0]}")
+@pytest.fixture(params=[compatibility.git(*item) for item in GITS])
 def any_git(request, tmp):
     """Each git on this machine in turn."""
     return client.Git(request.param[1], tmp / "home", tmp)
@@ -240,7 +240,7 @@ def server_s3(run_directory, request, bucket):
         yield hub
 
 
-@pytest.fixture(params=lfs.CLIENTS, ids=lambda item: item.name)
+@pytest.fixture(params=[compatibility.git_lfs(item) for item in lfs.CLIENTS])
 def lfs_client(request):
     """Each git-lfs on this machine in turn, and the agent of huggingface_hub."""
     return request.param

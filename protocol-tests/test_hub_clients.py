@@ -339,17 +339,19 @@ tell([fails(errors.GatedRepoError, hf_hub_download, gated, ".gitattributes"),
     assert all(told) and told[-1] == "auto"
 
 
-@shows("ModelCard.load")
+@shows("ModelCard.load", "get_safetensors_metadata")
 def test_the_card_is_a_file(hf, named):
     told = hf.python("""
 name = sys.argv[1]
 api.create_repo(name)
 api.upload_file(path_or_fileobj=b"---\\nlicense: apache-2.0\\nlanguage: en\\ntags: [a, b]\\n---\\n# Title\\n", path_in_repo="README.md", repo_id=name)
+header = json.dumps({"weight": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
+api.upload_file(path_or_fileobj=len(header).to_bytes(8, "little") + header + bytes(24), path_in_repo="model.safetensors", repo_id=name)
 card, info = ModelCard.load(name), api.model_info(name)
-tell([card.data.license, card.text.strip(), info.tags, info.card_data.to_dict()])
+tell([card.data.license, card.text.strip(), info.tags, info.card_data.to_dict(), api.get_safetensors_metadata(name).parameter_count])
 """, named())
     assert told[:2] == ["apache-2.0", "# Title"] and {"a", "b", "license:apache-2.0"} <= set(told[2])
-    assert told[3]["language"] == "en"
+    assert told[3]["language"] == "en" and told[4] == {"F32": 6}
 
 
 # Older clients have every card checked at its maker's own address, whatever HF_ENDPOINT says.
@@ -372,7 +374,6 @@ tell([ModelCard.load(name).text.strip(), info.tags, api.dataset_info(name).tags,
 
 
 @only("2.4.0")
-@shows("get_safetensors_metadata")
 def test_a_real_model_there_and_back(hf, named, model_files, tmp):
     name = named()
     hf.run("upload", name, model_files, ".", seconds=300)
@@ -386,7 +387,6 @@ tell([info.pipeline_tag, info.library_name, info.tags, safetensors.parameter_cou
     assert sum(told[3].values()) == 22_713_728, told
 
 
-@only("2.4.0")
 @shows("a GGUF file by hf upload and hf download")
 def test_a_model_in_one_file(hf, named, gguf_file, tmp):
     name = named()

@@ -7,6 +7,10 @@ is a cell of the table, and it must run: skipped, it fails.
 
 from pathlib import Path
 
+import pytest
+
+from . import client, hf
+
 FILE = Path(__file__).resolve().parents[1] / "COMPATIBILITY.md"
 OPTION = "--write-compatibility"
 
@@ -15,6 +19,18 @@ HEAD = f"""# Which client does what
 Made by `python -m pytest protocol-tests --collect-only {OPTION}` from the marks of the tests; the tests fail when it is stale, and
 each `ok` is a test that drives the unmodified client against a running Granary. `-`: that version of the client does not offer it.
 """
+
+
+def git(version, path):
+    """A parameter. Another git than Debian's is tested where there is one, but is no row."""
+    marks = [pytest.mark.client("git", ".".join(version.split(".")[:2]))] if path == client.CANDIDATES[-1] else []
+    return pytest.param((version, path), id=f"git-{version}", marks=marks)
+
+
+def git_lfs(item):
+    """A parameter: one of lfs.CLIENTS."""
+    name, version = ("git-lfs with the agent of hf", hf.NEWEST) if item.agent else ("git-lfs", item.name.removeprefix("git-lfs-"))
+    return pytest.param(item, id=item.name, marks=pytest.mark.client(name, version))
 
 
 def clients(item):

@@ -3,13 +3,13 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 VENV = Path(__file__).resolve().parents[1] / ".venv"
 CLIENTS = VENV / "clients"
 VERSIONS = {"0.36.2": CLIENTS / "huggingface_hub-0.36.2", "1.19.0": CLIENTS / "huggingface_hub-1.19.0", "2.4.0": None}
 """Of huggingface_hub, and where it is if not in the environment of the tests."""
+NEWEST = [*VERSIONS][-1]
 
 PRELUDE = """
 import json, sys
@@ -79,9 +79,3 @@ class Hf:
                               capture_output=True, text=True, timeout=seconds, stdin=subprocess.DEVNULL)
         assert not check or done.returncode == 0, f"hf {' '.join(map(str, arguments))}\n{done.stdout}\n{done.stderr}"
         return done
-
-
-def version():
-    """Of the client in the environment of the tests."""
-    return subprocess.run([sys.executable, "-c", "import huggingface_hub; print(huggingface_hub.__version__)"],
-                          capture_output=True, text=True, check=True).stdout.strip()
