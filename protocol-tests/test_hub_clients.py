@@ -88,8 +88,9 @@ def test_the_commands_of_every_version(hf, named, git, tmp):
 
 
 @only("0.36.2")
-@shows("hf repo create", "hf repo tag", "hf repo-files delete", "huggingface-cli upload", "huggingface-cli download")
+@shows("hf repos create", "hf repos tag", "hf repos delete-files", "huggingface-cli upload", "huggingface-cli download")
 def test_the_commands_of_old(hub, hf, named, tmp):
+    """What is `repos` now was `repo` and `repo-files`."""
     name = named()
     write(tmp, {"a.txt": b"a"})
     created, _, tags, *_ = hf.commands(f"repo create {name} --private", f"repo tag create {name} v1", f"repo tag list {name}", f"repo tag delete {name} v1 -y")

@@ -20,7 +20,8 @@ def named(hub):
 
 
 @datasets
-@shows("load_dataset of csv, json, parquet", "load_dataset streaming", "load_dataset of one file of a revision", "get_dataset_split_names")
+@shows("load_dataset of csv, json, parquet", "load_dataset streaming", "load_dataset of one file of a revision", "get_dataset_split_names",
+       "pandas.read_parquet, read_csv of hf://")
 def test_data_files_are_a_dataset(hf, named):
     told = hf.python("""
 import datasets, io, pandas
@@ -35,10 +36,11 @@ api.create_commit(name, [
 whole = {kind: datasets.load_dataset(name, data_dir=kind, split="train") for kind in kinds}
 streams = {kind: datasets.load_dataset(name, data_dir=kind, split="train", streaming=True) for kind in kinds}
 one = datasets.load_dataset(name, data_files="csv/test.csv", revision="main", split="train")
-tell(dict(version=datasets.__version__, whole=[list(data) == rows for data in whole.values()], streams=[list(data) == rows for data in streams.values()],
+frames = [pandas.read_parquet(f"hf://datasets/{name}/parquet/train-00000-of-00001.parquet"), pandas.read_csv(f"hf://datasets/{name}/csv/train.csv")]
+tell(dict(version=datasets.__version__, frames=[read.equals(frame) for read in frames], whole=[list(data) == rows for data in whole.values()], streams=[list(data) == rows for data in streams.values()],
           tail=[row["id"] for row in streams["parquet"].skip(998)], one=len(one), splits=datasets.get_dataset_split_names(name, data_dir="csv")))
 """, named(), seconds=300)
-    assert told == {"version": "5.2.0", "whole": [True] * 3, "streams": [True] * 3, "tail": [998, 999], "one": 10, "splits": ["train", "test"]}
+    assert told == {"version": "5.2.0", "frames": [True] * 2, "whole": [True] * 3, "streams": [True] * 3, "tail": [998, 999], "one": 10, "splits": ["train", "test"]}
 
 
 @datasets

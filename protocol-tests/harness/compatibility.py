@@ -1,8 +1,8 @@
 """COMPATIBILITY.md: which client does what here, from the marks of the tests that show it.
 
-`@pytest.mark.client(name, version)` names the client, on a test, a module, or the parameter of a fixture;
-`@pytest.mark.shows(operation, ...)` says what the test does with it. A test that runs with such a client and shows something
-is a cell of the table, and it must run: skipped, it fails.
+`@pytest.mark.client(name, version)` names the client, on a test, a module (`pytestmark`), or the parameter of a fixture;
+`@pytest.mark.shows(operation, ...)` says what the test does with it. A test with both is a cell of the table, and it must run:
+skipped, it fails.
 """
 
 from pathlib import Path
@@ -16,8 +16,9 @@ OPTION = "--write-compatibility"
 
 HEAD = f"""# Which client does what
 
-Made by `python -m pytest protocol-tests --collect-only {OPTION}` from the marks of the tests; the tests fail when it is stale, and
-each `ok` is a test that drives the unmodified client against a running Granary. `-`: that version of the client does not offer it.
+Each `ok` is a test that drives the unmodified client, found by its address and a token, against a running Granary; when it fails, so
+does the run. `-`: this version of the client does not offer it, or only at its maker's own address. Clients of which only one version
+is in use have one column. Written by `python -m pytest protocol-tests --collect-only {OPTION}`.
 """
 
 
