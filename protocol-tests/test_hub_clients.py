@@ -198,7 +198,28 @@ tell(dict(tree=sorted(tree), title=tree["b/c.txt"].last_commit.title, top=top, f
     assert told["new"] == sorted([".gitattributes", "a.txt", *own]) and told["id"] == other and told["gone"] is False
 
 
-@shows("upload_folder", "upload_folder delete_patterns", "snapshot_download", "snapshot_download allow_patterns", "hf_hub_download to local_dir")
+@shows("create_repo in an organisation", "upload to an organisation", "whoami with organisations", "get_user_overview", "get_organization_overview",
+       "list_organization_members")
+def test_an_organisation(hub, hf, bob, named):
+    """alice owns it, bob writes to it."""
+    organisation = named().replace("alice/", "acme-")
+    hub.run("org", "create", organisation, "--owner", "alice")
+    hub.run("org", "add", organisation, "bob", "--role", "write")
+    name = f"{organisation}/model"
+    hf.python("api.create_repo(sys.argv[1], private=True)", name)
+    told = bob.python("""
+organisation, name = sys.argv[1:]
+api.upload_file(path_or_fileobj=b"bob's", path_in_repo="a.txt", repo_id=name)
+tell(dict(text=open(hf_hub_download(name, "a.txt")).read(), orgs=[org["name"] for org in api.whoami()["orgs"]], author=api.model_info(name).author,
+          me=api.get_user_overview("bob").username, overview=api.get_organization_overview(organisation).name,
+          members=sorted(member.username for member in api.list_organization_members(organisation))))
+""", organisation, name)
+    assert told["text"] == "bob's" and organisation in told["orgs"] and told["author"] == organisation and told["me"] == "bob"
+    assert told["overview"] == organisation and told["members"] == ["alice", "bob"]
+
+
+@shows("upload_folder", "upload_folder delete_patterns", "snapshot_download", "snapshot_download allow_patterns", "snapshot_download local_files_only",
+       "hf_hub_download to local_dir")
 def test_folders(hf, named, tmp):
     """Small and large files at once; then one changed, one removed, one left as it is."""
     name = named()
@@ -214,9 +235,10 @@ part = snapshot_download(name, allow_patterns=["*.json"])
 lfs = sorted(file.path for file in api.list_repo_tree(name, recursive=True) if getattr(file, "lfs", None))
 api.upload_folder(repo_id=name, folder_path=following, delete_patterns=["*.txt", "sub/*"])
 again = hf_hub_download(name, "config.json", local_dir=out)
-tell([lfs, [file.name for file in __import__("pathlib").Path(part).iterdir()], open(again).read(), api.list_repo_files(name)])
+kept = snapshot_download(name, allow_patterns=["*.json"], local_files_only=True)
+tell([lfs, [file.name for file in __import__("pathlib").Path(part).iterdir()], open(again).read(), api.list_repo_files(name), kept == part])
 """, name, tmp / "folder", tmp / "next", tmp / "out", seconds=300)
-    assert told == [["data.bin", "sub/model.safetensors", "text.txt"], ["config.json"], '{"a": 1}', [".gitattributes", "config.json", "data.bin"]]
+    assert told == [["data.bin", "sub/model.safetensors", "text.txt"], ["config.json"], '{"a": 1}', [".gitattributes", "config.json", "data.bin"], True]
     same(tmp / "out", {**files, "config.json": b'{"a": 1}'})
     assert not (tmp / "out/skip.tmp").exists()
 
@@ -377,8 +399,7 @@ tell([ModelCard.load(name).text.strip(), info.tags, api.dataset_info(name).tags,
 @only("2.4.0")
 def test_a_real_model_there_and_back(hf, named, model_files, tmp):
     name = named()
-    hf.run("upload", name, model_files, ".", seconds=300)
-    hf.run("download", name, "--local-dir", tmp / "back", seconds=300)
+    hf.commands(f"upload {name} {model_files} .", f"download {name} --local-dir {tmp}/back", seconds=300)
     same(tmp / "back", {path.relative_to(model_files): path.read_bytes() for path in model_files.rglob("*") if path.is_file() and ".cache" not in path.parts})
     told = hf.python("""
 info, safetensors = api.model_info(sys.argv[1]), api.get_safetensors_metadata(sys.argv[1])
@@ -391,8 +412,7 @@ tell([info.pipeline_tag, info.library_name, info.tags, safetensors.parameter_cou
 @shows("a GGUF file by hf upload and hf download")
 def test_a_model_in_one_file(hf, named, gguf_file, tmp):
     name = named()
-    hf.run("upload", name, gguf_file, seconds=300)
-    hf.run("download", name, "--include", "*.gguf", "--local-dir", tmp / "back", seconds=300)
+    hf.commands(f"upload {name} {gguf_file}", f"download {name} --include *.gguf --local-dir {tmp}/back", seconds=300)
     assert lfs.digest(tmp / "back" / gguf_file.name) == lfs.digest(gguf_file)
     told = hf.python("info = api.model_info(sys.argv[1]); tell([info.tags, [s.rfilename for s in info.siblings]])", name)
     assert "gguf" in told[0] and told[1] == [".gitattributes", gguf_file.name], told
