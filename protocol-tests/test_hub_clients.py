@@ -129,7 +129,10 @@ def test_the_commands_of_now(hub, hf, named, tmp):
     assert f"{hub.url}/{name}" in printed[steps[0]] and "v1" in printed[steps[5]] and "# Title" in printed[steps[11]]
     assert "license:mit" in printed[steps[12]] and f'"{name}"' in printed[steps[13]]
     same(tmp, {"out.txt": b"a"})
-    told = hf.python("info = api.model_info(sys.argv[1]); tell([info.private, api.list_repo_files(sys.argv[1]), len(api.list_repo_refs(sys.argv[1]).branches)])", other)
+    told = hf.python("""
+info, refs = api.model_info(sys.argv[1]), api.list_repo_refs(sys.argv[1])
+tell([info.private, api.list_repo_files(sys.argv[1]), len(refs.branches)])
+""", other)
     assert told == [False, [".gitattributes", "README.md"], 1]
     hf.commands(f"repos delete {other} -y")
     assert hf.python("tell(api.repo_exists(sys.argv[1]))", other) is False
@@ -174,7 +177,8 @@ import os
 name, other, kind = sys.argv[1:]
 of = dict(repo_type=kind)
 api.create_repo(name, **of, **(dict(space_sdk="static") if kind == "space" else {}))
-first = api.create_commit(name, [CommitOperationAdd(path, path.encode()) for path in ("a.txt", "b/c.txt", "b/d/e.md", "x.log", "y.log")], commit_message="files", **of)
+adds = [CommitOperationAdd(path, path.encode()) for path in ("a.txt", "b/c.txt", "b/d/e.md", "x.log", "y.log")]
+first = api.create_commit(name, adds, commit_message="files", **of)
 tree = {entry.path: entry for entry in api.list_repo_tree(name, recursive=True, expand=True, **of)}
 top = sorted(entry.path for entry in api.list_repo_tree(name, "b", **of))
 found = [each.id for each in getattr(api, f"list_{kind}s")(author="alice", search=name.split("/")[1])]
@@ -325,7 +329,8 @@ tell([text, len(api.list_repo_commits(name, repo_type="dataset"))])
     assert told == ['{"n": 1}\n{"n": 2}\n', 3]
 
 
-@shows("RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "GatedRepoError", "BadRequestError", "HfHubHTTPError with the server's message")
+@shows("RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError", "GatedRepoError", "BadRequestError",
+       "HfHubHTTPError with the server's message")
 def test_refusals_are_the_clients_own_exceptions(hf, bob, named):
     name, gated = named(), named()
     told = hf.python("""
@@ -350,7 +355,6 @@ tell(dict(
     token=fails(OSError, HfApi(token="hf_" + "x" * 34).whoami),
 ))
 """, name, named(), gated)
-    print(told)
     assert "already" in told["exists"] and "bob" in told["others"] and "main" in told["default"] and "bad..name" in told["branch"]
     told = bob.python("""
 name, gated = sys.argv[1:]

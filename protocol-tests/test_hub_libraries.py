@@ -37,17 +37,19 @@ whole = {kind: datasets.load_dataset(name, data_dir=kind, split="train") for kin
 streams = {kind: datasets.load_dataset(name, data_dir=kind, split="train", streaming=True) for kind in kinds}
 one = datasets.load_dataset(name, data_files="csv/test.csv", revision="main", split="train")
 frames = [pandas.read_parquet(f"hf://datasets/{name}/parquet/train-00000-of-00001.parquet"), pandas.read_csv(f"hf://datasets/{name}/csv/train.csv")]
-tell(dict(version=datasets.__version__, frames=[read.equals(frame) for read in frames], whole=[list(data) == rows for data in whole.values()], streams=[list(data) == rows for data in streams.values()],
+tell(dict(version=datasets.__version__, frames=[read.equals(frame) for read in frames],
+          whole=[list(data) == rows for data in whole.values()], streams=[list(data) == rows for data in streams.values()],
           tail=[row["id"] for row in streams["parquet"].skip(998)], one=len(one), splits=datasets.get_dataset_split_names(name, data_dir="csv")))
 """, named(), seconds=300)
-    assert told == {"version": "5.2.0", "frames": [True] * 2, "whole": [True] * 3, "streams": [True] * 3, "tail": [998, 999], "one": 10, "splits": ["train", "test"]}
+    assert told == {"version": "5.2.0", "frames": [True] * 2, "whole": [True] * 3, "streams": [True] * 3, "tail": [998, 999], "one": 10,
+                    "splits": ["train", "test"]}
 
 
 @datasets
-@shows("Dataset.push_to_hub", "Dataset.push_to_hub again", "Dataset.push_to_hub of a second config", "DatasetDict.push_to_hub", "load_dataset of what was pushed",
-       "load_dataset_builder", "get_dataset_config_names", "DatasetCard metadata")
+@shows("Dataset.push_to_hub", "Dataset.push_to_hub again", "Dataset.push_to_hub of a second config", "DatasetDict.push_to_hub",
+       "load_dataset of what was pushed", "load_dataset_builder", "get_dataset_config_names", "DatasetCard metadata")
 def test_what_is_pushed_is_loaded(hf, named):
-    # It uploads each file and removes it before it commits.
+    # It removes each file when it is uploaded, before it commits: none can be sent in the commit.
     told = hf.with_environment(HF_HUB_DISABLE_XET="1").python("""
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_dataset_builder
 name = sys.argv[1]
@@ -64,8 +66,9 @@ builder = load_dataset_builder(name)
 card = DatasetCard.load(name).data
 tell(dict(first=first, again=values(again) == list(range(5000)), text=again[4999]["s"], other={split: values(part) for split, part in other.items()},
           streamed=streamed, features=sorted(builder.info.features), examples=builder.info.splits["train"].num_examples,
-          configs=get_dataset_config_names(name), card=[config["config_name"] for config in card.configs], files=api.list_repo_files(name, repo_type="dataset"),
-          private=api.dataset_info(name).private, tags=api.dataset_info(name).tags))
+          configs=get_dataset_config_names(name), card=[config["config_name"] for config in card.configs],
+          files=api.list_repo_files(name, repo_type="dataset"),
+          private=api.dataset_info(name).private))
 """, named(), seconds=300)
     assert told["first"] == [1, 2, 3] and told["again"] is True and told["text"] == "4999" * 10
     assert told["other"] == {"train": [7], "test": [8, 9]} and told["streamed"] == [8, 9]
@@ -93,7 +96,8 @@ config.push_to_hub(copy, private=True)
 tokenizer.push_to_hub(copy)
 config.num_labels = 7
 config.push_to_hub(name)
-tell(dict(version=transformers.__version__, type=config.model_type, tokens=tokens, same=AutoTokenizer.from_pretrained(copy)("Hello, Granary!")["input_ids"] == tokens,
+tell(dict(version=transformers.__version__, type=config.model_type, tokens=tokens,
+          same=AutoTokenizer.from_pretrained(copy)("Hello, Granary!")["input_ids"] == tokens,
           dropout=AutoConfig.from_pretrained(copy).hidden_dropout_prob, private=api.model_info(copy).private,
           labels=[AutoConfig.from_pretrained(name, revision=at).num_labels for at in ("main", first.oid)],
           local=AutoConfig.from_pretrained(name, local_files_only=True).model_type,
