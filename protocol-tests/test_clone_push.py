@@ -36,6 +36,7 @@ def test_printed_commands_work_when_pasted(fresh_hub, git, tmp):
     assert "refs/heads/main" in git.refs(hub.git_url("admin/hello", hub.admin_token))
 
 
+@pytest.mark.shows("push", "clone")
 def test_push_then_clone(hub, any_git, tmp, repo, alice):
     path = repo()
     work = any_git.init(tmp / "work")
@@ -58,6 +59,7 @@ def test_push_then_clone(hub, any_git, tmp, repo, alice):
     work.fsck()
 
 
+@pytest.mark.shows("clone of an empty repository")
 def test_clone_of_an_empty_repository(hub, any_git, tmp, repo, alice):
     path = repo()
     done = any_git.run("clone", hub.git_url(path, alice), tmp / "empty")
@@ -119,6 +121,7 @@ def test_names_ignore_case(hub, any_git, tmp, alice):
     assert hub.run("repo", "create", f"alice/camelCASE{number}", check=False).returncode != 0
 
 
+@pytest.mark.shows("redirects after a rename")
 def test_rename_redirects_and_post_is_served_in_place(hub, any_git, tmp, alice, repo):
     old = repo()
     new = f"alice/renamed{next(hub.names)}"
@@ -226,6 +229,7 @@ def test_ways_to_present_a_token(hub, git, repo, alice, header):
     git.with_config(f"http.extraHeader=Authorization: {value}")("ls-remote", hub.git_url(path))
 
 
+@pytest.mark.shows("credential helper")
 def test_a_credential_helper_is_asked_and_told(hub, any_git, tmp, repo, alice):
     helper = tmp / "helper"
     helper.write_text(f'#!/bin/sh\necho "$1" >> {tmp}/asked\n[ "$1" = get ] && printf "username=u\\npassword={alice}\\n"\nexit 0\n')

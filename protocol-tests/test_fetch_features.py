@@ -30,6 +30,7 @@ def versioned(git, version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("shape", ["simple", "tags", "odd-files", "deep", "unborn-head", "old-defects"])
+@pytest.mark.shows("protocol v0, v1, v2")
 def test_clone(hub, any_git, tmp, published, shape, version):
     path, bare = published(shape)
     copy = versioned(any_git, version).clone(hub.git_url(path), tmp / "copy", "--mirror")
@@ -49,6 +50,7 @@ def test_the_version_asked_for_is_spoken(hub, git, published, version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("shape", ["simple", "tags", "unborn-head"])
+@pytest.mark.shows("ls-remote")
 def test_ls_remote(hub, any_git, published, shape, version):
     path, bare = published(shape)
     local = any_git("ls-remote", bare.cwd)
@@ -75,6 +77,7 @@ def test_server_options_are_accepted(hub, any_git, tmp, published, version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("depth", [1, 2, 7, 1000])
+@pytest.mark.shows("shallow clone")
 def test_depth(hub, any_git, tmp, published, version, depth):
     path, bare = published("long-history")
     user = versioned(any_git, version)
@@ -95,6 +98,7 @@ def same_shallow(ours, theirs):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.shows("deepen, unshallow")
 def test_deepen_and_unshallow(hub, any_git, tmp, published, version):
     path, bare = published("long-history")
     user = versioned(any_git, version)
@@ -108,6 +112,7 @@ def test_deepen_and_unshallow(hub, any_git, tmp, published, version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.shows("shallow-since, shallow-exclude")
 def test_since_and_exclude(hub, any_git, tmp, published, version):
     path, bare = published("long-history")
     user = versioned(any_git, version)
@@ -137,6 +142,7 @@ def test_fetch_into_a_shallow_clone(hub, any_git, tmp, pushed, alice):
     shallow.fsck()
 
 
+@pytest.mark.shows("push from a shallow clone")
 def test_push_from_a_shallow_clone(hub, any_git, tmp, pushed, alice):
     path, _ = pushed
     shallow = any_git.clone(hub.git_url(path, alice), tmp / "shallow", "--depth=1")
@@ -156,6 +162,7 @@ FILTERS = ["blob:none", "blob:limit=100", "blob:limit=1k", "tree:0", "tree:1", "
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("spec", FILTERS)
+@pytest.mark.shows("partial clone")
 def test_filter(hub, any_git, tmp, published, version, spec):
     path, bare = published("odd-files")
     allowed = any_git.clone(bare.cwd, tmp / "allowed.git", "--mirror")
@@ -199,6 +206,7 @@ def test_refused_filters(hub, git, published):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.shows("fetch")
 def test_incremental_fetch_sends_what_is_new(hub, any_git, tmp, pushed, alice, version):
     path, work = pushed
     copy = versioned(any_git, version).clone(hub.git_url(path, alice), tmp / "copy")
@@ -237,6 +245,7 @@ def test_negotiate_only(hub, any_git, tmp, published):
     assert common == bare("rev-parse", "main")
 
 
+@pytest.mark.shows("fetch by object id")
 def test_fetch_by_id(hub, any_git, tmp, published):
     path, bare = published("simple")
     middle = bare("rev-parse", "main~5")

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from harness import lfs
+from harness import compatibility, lfs
 from harness.client import text
 from harness.lfs import content
 from harness.lfs_api import Api, message
@@ -17,7 +17,7 @@ def engine():
     return "disk"
 
 
-@pytest.fixture(params=[item for item in lfs.CLIENTS if not item.agent], ids=lambda item: item.name)
+@pytest.fixture(params=[compatibility.git_lfs(item) for item in lfs.CLIENTS if not item.agent])
 def lfs_client(request):
     """Hugging Face's agent is the same git-lfs as far as locks go."""
     return request.param
@@ -60,6 +60,7 @@ def api_of(hub, team, name):
     return Api(hub, team["path"], hub.tokens[name])
 
 
+@pytest.mark.shows("lock, locks, unlock")
 def test_lock_list_unlock(hub, team):
     alice, admin = team["alice"], team["admin"]
     assert "Locked a.bin" in alice("lfs", "lock", "a.bin")
@@ -79,6 +80,7 @@ def test_lock_list_unlock(hub, team):
     assert admin("lfs", "locks") == ""
 
 
+@pytest.mark.shows("locks --verify")
 def test_locks_verify_marks_ours(hub, team):
     team["alice"]("lfs", "lock", "a.bin")
     team["admin"]("lfs", "lock", "b.bin")
@@ -87,12 +89,14 @@ def test_locks_verify_marks_ours(hub, team):
     assert [row.startswith("O ") for row in rows if "b.bin" in row] == [False]
 
 
+@pytest.mark.shows("unlock --force")
 def test_unlock_by_force(hub, team):
     team["alice"]("lfs", "lock", "a.bin")
     assert "Unlocked" in team["admin"]("lfs", "unlock", "--force", "a.bin")
     assert team["alice"]("lfs", "locks") == ""
 
 
+@pytest.mark.shows("push against another's lock is refused")
 def test_a_foreign_lock_refuses_a_push(hub, team):
     """The server itself: the client is told not to ask."""
     team["alice"]("lfs", "lock", "a.bin")

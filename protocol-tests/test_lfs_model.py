@@ -30,6 +30,7 @@ def identical(left, right):
         assert (left / file).read_bytes() == (right / file).read_bytes(), file
 
 
+@pytest.mark.shows("a real model")
 def test_a_real_model(lfs_hub, lfs_client, lfs_repo, git, tmp, model_files):
     work = model(lfs_client, git, model_files, lfs_hub, tmp / "work")
     url = lfs_hub.git_url(lfs_repo(), lfs_hub.tokens["alice"])
@@ -73,6 +74,7 @@ def test_small_objects_by_the_thousand(lfs_hub, lfs_repo, engine, git, tmp, long
     assert len(copy("lfs", "ls-files").splitlines()) == count
 
 
+@pytest.mark.shows("mirrors")
 def test_mirrors(lfs_hub, lfs_client, lfs_repo, git, tmp):
     """`fetch --all` and `push --all` take every object of every branch and tag from one repository to another."""
     alice = lfs_hub.tokens["alice"]
@@ -103,6 +105,7 @@ def test_mirrors(lfs_hub, lfs_client, lfs_repo, git, tmp):
         assert lfs.stored(again, lfs.oid(data)).read_bytes() == data
 
 
+@pytest.mark.shows("pull, fetch, checkout, prune")
 def test_pull_fetch_checkout_prune(lfs_hub, lfs_client, lfs_repo, git, tmp):
     """What people do all day."""
     url = lfs_hub.git_url(lfs_repo(), lfs_hub.tokens["alice"])
@@ -129,6 +132,7 @@ def test_pull_fetch_checkout_prune(lfs_hub, lfs_client, lfs_repo, git, tmp):
     assert "a.bin" in text(copy.run("lfs", "ls-files").stdout)
 
 
+@pytest.mark.shows("partial clone")
 def test_a_partial_clone_with_lfs(lfs_hub, lfs_client, lfs_repo, git, tmp):
     url = lfs_hub.git_url(lfs_repo(), lfs_hub.tokens["alice"])
     work = lfs_client.init(git, tmp / "work", lfs_hub.url)

@@ -11,6 +11,7 @@ from harness.httpd import Proxy
 from harness.lfs import add, content
 
 
+@pytest.mark.shows("push", "clone")
 def test_every_size(lfs_work, clone_back):
     for name, size in lfs.SIZES.items():
         add(lfs_work, f"{name.replace(' ', '')}.bin", size)
@@ -55,6 +56,7 @@ def test_the_same_object_from_two_repositories_at_once(lfs_hub, lfs_client, lfs_
         lfs.same_files(work, copy, "same.bin")
 
 
+@pytest.mark.shows("push without the object is refused by name")
 def test_a_pointer_without_its_object_is_refused(lfs_work):
     """`GIT_LFS_SKIP_PUSH`: the server itself names path and oid and says what to do."""
     data = add(lfs_work, "sub/dir/model.bin", 1000)

@@ -4,6 +4,8 @@ import random
 import re
 import subprocess
 
+import pytest
+
 from harness import lfs, shapes as shape_module
 from harness.hub import BINARY, ROOT
 from harness.shapes import Stream
@@ -18,6 +20,7 @@ def mirror_repo(hub):
     return hub.repo(f"admin/mirror{next(hub.names)}", "--mirror")
 
 
+@pytest.mark.shows("push --mirror, clone --mirror")
 def test_push_mirror_and_clone_mirror(hub, any_git, tmp, shapes):
     admin = hub.tokens["admin"]
     for name in shape_module.SMALL:
@@ -31,6 +34,7 @@ def test_push_mirror_and_clone_mirror(hub, any_git, tmp, shapes):
             copy.fsck()
 
 
+@pytest.mark.shows("remote update --prune")
 def test_remote_update_prune(hub, any_git, tmp, pushed, alice):
     path, work = pushed
     work("push", "-q", "origin", "main:old", "main:refs/tags/t1", "main:dir/x")

@@ -35,6 +35,7 @@ def test_several_refs_at_once(hub, any_git, tmp, repo, alice):
     assert listed == work.refs()
 
 
+@pytest.mark.shows("delete a ref")
 def test_delete(hub, any_git, pushed, alice):
     path, work = pushed
     work("push", "-q", "origin", "main:gone", "main:refs/tags/t")
@@ -68,6 +69,7 @@ def test_head_follows_the_first_branch(hub, any_git, tmp, repo, alice, first, he
     assert any_git("ls-remote", "--symref", hub.git_url(path, alice), "HEAD").splitlines()[0] == shown
 
 
+@pytest.mark.shows("push --force")
 def test_non_fast_forward(hub, any_git, tmp, pushed, alice):
     path, work = pushed
     before = work("rev-parse", "HEAD")
@@ -103,6 +105,7 @@ def test_atomic(hub, any_git, pushed, alice, atomic):
     assert ("refs/heads/good" in refs(hub, any_git, path, alice)) is not atomic
 
 
+@pytest.mark.shows("push --atomic")
 def test_atomic_from_git(hub, any_git, tmp, pushed, alice):
     path, work = pushed
     other = any_git.clone(hub.git_url(path, alice), tmp / "other")
@@ -114,6 +117,7 @@ def test_atomic_from_git(hub, any_git, tmp, pushed, alice):
     assert "refs/heads/new" not in refs(hub, any_git, path, alice)
 
 
+@pytest.mark.shows("push options")
 def test_push_options_are_recorded(hub, any_git, pushed):
     path, work = pushed
     work("push", "-q", "-o", "ci.skip", "-o", "unknown=kept as it is", "origin", "main:with-options")
@@ -158,6 +162,7 @@ def test_empty_pack_and_no_pack(hub, any_git, pushed, alice):
     assert push(hub, path, alice, [(tip, wire.ZERO, "refs/heads/empty-pack")]).ok
 
 
+@pytest.mark.shows("thin packs")
 def test_thin_pack(hub, any_git, tmp, pushed, alice):
     """A delta whose base only the server has."""
     path, work = pushed
@@ -278,6 +283,7 @@ def test_receive_pack_advertisement(hub, pushed, alice):
         assert answer.headers["content-type"] == "application/x-git-receive-pack-advertisement"
 
 
+@pytest.mark.shows("chunked push")
 def test_a_large_push_is_probed_and_chunked(hub, any_git, tmp, repo, alice):
     """Beyond http.postBuffer git first sends `0000`, then a chunked body."""
     path = repo()

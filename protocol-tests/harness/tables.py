@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
-from . import routes
+from . import compatibility, routes
 
 HERE = Path(__file__).resolve().parents[1]
 OPTION = "--write-tables"
-TABLES = {"hub/ROUTES.md": routes.markdown}
+TABLES = {
+    "hub/ROUTES.md": routes.markdown,
+    "COMPATIBILITY.md": lambda items: compatibility.markdown(compatibility.table(items)),
+}
 """Each from the collected tests."""
 
 
