@@ -4,11 +4,15 @@ import pytest
 
 from harness import lfs
 from harness.api import HubApi, file
-from harness.js import PACKAGE, Js
+from harness.js import PACKAGE, Js, version
 from harness.lfs import content
 
 if not PACKAGE.is_dir():
     pytest.skip(f"{PACKAGE} is missing: protocol-tests/run installs it", allow_module_level=True)
+
+pytestmark = pytest.mark.client("@huggingface/hub", version())
+shows = pytest.mark.shows
+disk = pytest.mark.parametrize("engine", ["disk"], indirect=True)
 
 
 @pytest.fixture
@@ -21,6 +25,7 @@ def named(lfs_hub):
     return lambda: f"alice/j{next(lfs_hub.names)}"
 
 
+@shows("createRepo", "uploadFiles", "uploadFile", "listFiles", "downloadFile", "downloadFile of a pointer", "fileDownloadInfo", "fileExists", "pathsInfo")
 def test_files_there_and_back(lfs_hub, js, named, tmp, git, clone_with):
     """Regular and large, in one commit; by the API, by ranges, as pointers, and by git."""
     name, large = named(), content(6 << 20, js.url)
@@ -72,7 +77,9 @@ def clone_with(lfs_hub, git, tmp):
     return lambda name: lfs.CLIENTS[0].of(git, lfs_hub.url).clone(lfs_hub.git_url(name, lfs_hub.tokens["alice"]), tmp / "clone")
 
 
-@pytest.mark.parametrize("engine", ["disk"], indirect=True)
+@disk
+@shows("commit", "commit with parentCommit", "commit with deletions", "createRepo with files", "createBranch", "deleteBranch", "deleteFile", "deleteFiles", "deleteRepo",
+       "listCommits", "countCommits", "listDatasets", "datasetInfo", "repoExists", "HubApiError")
 def test_the_life_of_a_repository(lfs_hub, js, named):
     told = js.run("""
 const [name] = args, repo = {type: "dataset", name};
@@ -84,7 +91,8 @@ const stale = {...at, repo, title: "stale", parentCommit: first.commit.oid};
 await hub.commit({...at, repo, title: "delete", operations: ["sub/a.txt", "sub/b.txt", "c.txt"].map(path => ({operation: "delete", path}))});
 await hub.createBranch({...at, repo, branch: "dev"});
 await hub.uploadFile({...at, repo, branch: "dev", file: {path: "only-here.txt", content: new Blob(["x"])}});
-await hub.deleteFiles({...at, repo, branch: "dev", paths: ["only-here.txt", "data.csv"]});
+await hub.deleteFiles({...at, repo, branch: "dev", paths: ["only-here.txt"]});
+await hub.deleteFile({...at, repo, branch: "dev", path: "data.csv"});
 const dev = (await all(hub.listFiles({...at, repo, revision: "dev", recursive: true}))).map(row => row.path);
 const edited = await hub.uploadFile({...at, repo, file: {path: "data.csv", content: new Blob(["a,b\\n3,4\\n"])}});
 const commits = await all(hub.listCommits({...at, repo}));
@@ -114,7 +122,8 @@ tell({
     assert told["main"]["status"] == 403 and told["after"]["status"] == 404 and told["gone"] is told["deleted"] is None
 
 
-@pytest.mark.parametrize("engine", ["disk"], indirect=True)
+@disk
+@shows("checkRepoAccess", "listModels", "modelInfo", "whoAmI")
 def test_who_may_what(lfs_hub, js, named, tmp):
     private, public, gated = named(), named(), named()
     as_alice = HubApi(lfs_hub.url, lfs_hub.tokens["alice"])
@@ -142,7 +151,8 @@ tell({access: await Promise.all([...names, owner + "/nope"].map(check)), found: 
         assert told["info"]["task"] == "text-generation" and told["info"]["cardData"]["license"] == "mit"
 
 
-@pytest.mark.parametrize("engine", ["disk"], indirect=True)
+@disk
+@shows("parseSafetensorsMetadata", "snapshotDownload", "downloadFileToCacheDir", "uploadFiles in parts")
 def test_a_real_model_is_read(lfs_hub, js, named, model_files):
     """The header of the weights by ranges, and all of it into the client's cache."""
     told = js.run("""
@@ -152,9 +162,24 @@ const names = fs.readdirSync(folder, {recursive: true, withFileTypes: true}).fil
 await hub.uploadFiles({...at, repo, files: names.map(file => ({path: file.slice(folder.length + 1), content: pathToFileURL(file)}))});
 const weights = await hub.parseSafetensorsMetadata({...at, repo, path: "model.safetensors", computeParametersCount: true});
 const there = await hub.snapshotDownload({...at, repo, cacheDir: process.env.HF_HOME});
-tell({parameters: weights.parameterCount, there});
+const one = await hub.downloadFileToCacheDir({...at, repo, path: "1_Pooling/config.json", cacheDir: process.env.HF_HOME + "/one"});
+tell({one: fs.readFileSync(one, "utf8"), parameters: weights.parameterCount, there});
 """, named(), model_files, seconds=300)
-    assert told["parameters"] == {"F32": 22713216, "I64": 512}
+    assert told["one"] == (model_files / "1_Pooling/config.json").read_text() and told["parameters"] == {"F32": 22713216, "I64": 512}
     for path in model_files.rglob("*"):
         if path.is_file():
             assert open(f"{told['there']}/{path.relative_to(model_files)}", "rb").read() == path.read_bytes(), path
+
+
+@disk
+@shows("createRepo of a Space", "listSpaces", "spaceInfo")
+def test_spaces(lfs_hub, js, named):
+    told = js.run("""
+const [name] = args, repo = {type: "space", name};
+await hub.createRepo({...at, repo, sdk: "static", visibility: "public"});
+await hub.uploadFile({...at, repo, file: {path: "index.html", content: new Blob(["<p>hi</p>"])}});
+tell({found: (await all(hub.listSpaces({...at, search: {owner: name.split("/")[0], query: name.split("/")[1]}}))).map(row => [row.name, row.sdk]),
+    info: await hub.spaceInfo({...at, name, additionalFields: ["author", "sha"]}), files: (await all(hub.listFiles({...at, repo}))).map(row => row.path)});
+""", name := named())
+    assert told["found"] == [[name, "static"]] and set(told["files"]) == {".gitattributes", "README.md", "index.html"}
+    assert (told["info"]["name"], told["info"]["sdk"], told["info"]["author"]) == (name, "static", "alice")

@@ -12,8 +12,8 @@ from harness import lfs, wire
 from harness.api import HubApi, file
 from harness.lfs import content
 
-LLAMA_CPP = "llama-cpp/b7205"
-VLLM = "vllm/0.11.2; hf_hub/2.4.0; python/3.12.3; torch/2.9.0"
+LLAMA_CPP = "llama-cpp"
+VLLM = "unknown/None; hf_hub/2.4.0; python/3.12.3"
 RUST_0 = "unkown/None; hf-hub/0.4.3; rust/unknown"
 RUST_1 = "unknown/None; hf-hub/1.1.0; rust/unknown"
 
@@ -56,6 +56,8 @@ class Client:
         return first, wire.http(url, method=method, headers={"User-Agent": self.agent, **{name.replace("_", "-"): value for name, value in headers.items()}})
 
 
+@pytest.mark.client("llama.cpp (requests replayed)", "current")
+@pytest.mark.shows("-hf: refs, tree, HEAD, download, resume")
 def test_llama_cpp(lfs_hub, model):
     client = Client(lfs_hub, LLAMA_CPP)
     branches = client.json(f"/api/models/{model}/refs")["branches"]
@@ -79,6 +81,8 @@ def test_llama_cpp(lfs_hub, model):
     assert answer.status == 404
 
 
+@pytest.mark.client("vLLM (requests replayed)", "current")
+@pytest.mark.shows("resolve_revision", "list_repo_files", "file_exists", "get_safetensors_metadata", "snapshot_download")
 def test_vllm(lfs_hub, model):
     client = Client(lfs_hub, VLLM)
     sha = client.json(f"/api/models/{model}/revision/main")["sha"]
@@ -103,6 +107,8 @@ def test_vllm(lfs_hub, model):
         assert (whole.status, whole.body) == (200, data), path
 
 
+@pytest.mark.client("hf-hub (Rust) (requests replayed)", "0.x")
+@pytest.mark.shows("info", "metadata", "download in ranges")
 def test_hf_hub_of_rust_before_1(lfs_hub, model):
     """All it knows of a file it reads from a GET of its first byte."""
     client = Client(lfs_hub, RUST_0)
@@ -117,6 +123,8 @@ def test_hf_hub_of_rust_before_1(lfs_hub, model):
         assert client.follow("GET", url, range=f"bytes={middle}-{len(data) - 1}")[1].body == data[middle:]
 
 
+@pytest.mark.client("hf-hub (Rust) (requests replayed)", "1.x")
+@pytest.mark.shows("metadata", "If-None-Match", "upload inside of a commit", "pages")
 def test_hf_hub_of_rust(lfs_hub, model):
     client = Client(lfs_hub, RUST_1)
     head = client.ask("HEAD", f"/{model}/resolve/main/model.safetensors")
