@@ -26,7 +26,7 @@ def named(lfs_hub):
 
 
 @shows("createRepo", "uploadFiles", "uploadFile", "listFiles", "downloadFile", "downloadFile of a pointer", "fileDownloadInfo", "fileExists", "pathsInfo")
-def test_files_there_and_back(lfs_hub, js, named, tmp, git, clone_with):
+def test_files_there_and_back(engine, lfs_hub, js, named, tmp, clone_with):
     """Regular and large, in one commit; by the API, by ranges, as pointers, and by git."""
     name, large = named(), content(6 << 20, js.url)
     (tmp / "large.bin").write_bytes(large)
@@ -64,7 +64,8 @@ tell({made, done, again, size: blob.size, rows: rows.map(row => [row.type, row.p
     assert (told["size"], told["sha256"], told["text"]) == (len(large), oid, "déjà vu\n") and told["part"] > 0
     assert told["pointer"] == lfs.pointer(large)
     assert told["missing"] is None and told["none"] is None and told["exists"] == [True, False]
-    assert (told["info"]["size"], told["info"]["etag"]) == (len(large), f'"{oid}"') and "xet" not in told["info"]
+    assert told["info"]["size"] == len(large) and "xet" not in told["info"]
+    assert told["info"]["etag"] == f'"{oid}"' or engine == "s3", "it reads the headers of where it was sent"
     assert told["small"]["size"] == 22
     assert told["paths"] == [["file", "large.bin", "by node"], ["directory", "sub", "by node"]]
     clone = clone_with(name)
