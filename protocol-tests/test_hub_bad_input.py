@@ -3,6 +3,7 @@
 import base64
 import collections
 import contextlib
+import hashlib
 import http.client
 import itertools
 import json
@@ -223,6 +224,63 @@ def test_a_name_of_a_megabyte(tell):
     check(told, dict.fromkeys(told, ("BadRequestError", 400, "is not a valid name")))
 
 
+def test_first_files_that_are_refused(api, tell, named):
+    """Then there is no repository: the name is free for who tries again."""
+    first = lambda path, content="x", encoding="utf-8": {"path": path, "content": content, "encoding": encoding}
+    cases = {
+        "path": ([first("../x")], ("HfHubHTTPError", 422, "invalid path '../x'")), "base64": ([first("x", "%%", "base64")], ("BadRequestError", 400, "x is not base64")),
+        "clash": ([first("x"), first("x/y")], ("BadRequestError", 400, "'x' cannot be both a file and a folder")),
+        "card": ([first("README.md", "---\na: [\n---\n")], ("BadRequestError", 400, "Invalid metadata in README.md"))}
+    names = {case: named() for case in cases}
+    told = tell("tell({case: refused(ask, 'POST', '/api/repos/create', json=body) for case, body in cases.items()})",
+                {case: {"name": names[case], "type": "model", "files": files} for case, (files, _) in cases.items()})
+    check(told, {case: expected for case, (_, expected) in cases.items()})
+    assert {api.get(f"/api/models/{name}").status for name in names.values()} == {404}
+
+
+def test_requests_that_are_no_such_thing(tell, unchanged):
+    """Of JSON in the wrong shape, numbers that are none, too much at once."""
+    of_repo = lambda what: f"/api/models/NAME/{what}"
+    sample = {"path": "a", "sample": "", "size": 1}
+    cases = {
+        "half": ("POST", "/api/repos/create", b"{", "the request's JSON"), "not UTF-8": ("POST", "/api/repos/create", b'{"name": "\xff"}', "the request's JSON"),
+        "deep": ("POST", "/api/repos/create", b'{"name":' + b"[" * 100_000, "recursion limit"), "an array": ("POST", "/api/repos/create", [], "the request's JSON"),
+        "a name that is a number": ("POST", "/api/repos/create", {"name": 5}, "expected a string"), "a type": ("POST", "/api/repos/create", {"name": "x", "type": "y"}, "type is model"),
+        "a visibility": ("POST", "/api/repos/create", {"name": "x", "visibility": "y"}, "visibility is"), "a sample": ("POST", of_repo("preupload/main"), {"files": [{**sample, "sample": "%"}]}, "not base64"),
+        "a size": ("POST", of_repo("preupload/main"), {"files": [{**sample, "size": -1}]}, "the request's JSON"), "no files": ("POST", of_repo("preupload/main"), {}, "missing field `files`"),
+        "too many files": ("POST", of_repo("preupload/main"), {"files": [sample] * 5001}, "at most 5000 files"),
+        "too many paths": ("POST", of_repo("paths-info/main"), {"paths": ["a"] * 2001}, "at most 2000 paths"), "gated": ("PUT", of_repo("settings"), {"gated": "perhaps"}, "gated is"),
+        "a cursor": ("GET", of_repo("tree/main?cursor=zzz"), None, "not one of ours"), "a limit": ("GET", "/api/models?limit=-1", None, "not a number"),
+        "a page": ("GET", of_repo("commits/main?p=x"), None, "not a number"), "no body": ("POST", of_repo("commit/main"), b"", "there is no header"),
+        "a parent": ("POST", of_repo("commit/main"), b'{"key": "header", "value": {"summary": "x", "parentCommit": "zzz"}}', "parentCommit is not the id of a commit"),
+    }
+    told = tell("""
+import base64
+def send(method, path, body):
+    kind = "application/x-ndjson" if "/commit/" in path else "application/json"
+    ask(method, path.replace("NAME", name, 1), content=body and base64.b64decode(body), headers={"Content-Type": kind})
+tell({case: refused(send, *request) for case, request in cases.items()})""", {
+        case: (method, path, None if body is None else base64.b64encode(body if isinstance(body, bytes) else json.dumps(body).encode()).decode())
+        for case, (method, path, body, _) in cases.items()})
+    check(told, {case: ("BadRequestError", 400, text) for case, (*_, text) in cases.items()})
+
+
+def test_a_compressed_commit(api, name, unchanged):
+    answer = api.post(f"/api/models/{name}/commit/main", b"x", content_type="application/x-ndjson", content_encoding="gzip")
+    assert answer.status == 415 and "gzip" in answer.headers["x-error-message"] and "use gzip" not in answer.headers["x-error-message"]
+
+
+def test_an_early_refusal_is_read(hub, tell, unchanged):
+    """The client is still sending when it is answered, and shows what it was told, not that the connection broke."""
+    script = """
+def send():
+    commit(name, [{"key": "file", "value": {"content": "%" + "A" * (64 << 20), "path": "x", "encoding": "base64"}}])
+tell({"": refused(send)})"""
+    check(tell(script), {"": ("BadRequestError", 400, "not base64")})
+    check(tell(script, token=hub.token("alice", "read")), {"": ("HfHubHTTPError", 403, "")})
+    check(tell(script, token=hub.tokens["bob"]), {"": ("RepositoryNotFoundError", 404, "")})
+
+
 def test_names_of_refs(tell, unchanged):
     bad = ["bad..name", "-x", "x.lock", "a b", "a~1", "a^", "a:b", "@", "a/", "/a", "a//b", "x/.y"]
     told = tell("tell({name_: refused(api.create_tag, name, tag=name_) for name_ in cases})", [*bad, "a\0b", "n" * MIB])
@@ -422,7 +480,10 @@ def test_a_line_as_long_as_a_file(fresh_hub, engine_settings, text, long_run):
     connection.close()
     assert answer.status == 200, body
     row, = api.post("/api/models/alice/x/paths-info/main", {"paths": ["model.bin"]}).json()
-    assert row["lfs"]["oid"] == lfs.oid(piece * count) and row["size"] == count * len(piece)
+    digest = hashlib.sha256()
+    for _ in range(count):
+        digest.update(piece)
+    assert row["lfs"]["oid"] == digest.hexdigest() and row["size"] == count * len(piece)
     assert memory.peak <= 64 << 10, f"RssAnon was {memory.peak >> 10} MiB"
 
 
