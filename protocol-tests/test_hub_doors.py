@@ -1,6 +1,7 @@
 """What one door writes every other sees: the Hub's API, git, and git-lfs."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -83,6 +84,48 @@ tell([info.sha, info.tags, info.pipeline_tag, {s.rfilename: [s.size, s.lfs and s
     assert siblings["pushed.safetensors"] == [3 << 20, lfs.oid(files["pushed.safetensors"])] and siblings["by git.txt"] == [9, None]
 
 
+def test_names_that_must_be_quoted(hf, api, name, clone, tmp):
+    """As large and as small files, at every door."""
+    names = ["a b#c?d.bin", "100%.txt", "%41.txt", "é/ü ñ.bin", "日本語.txt", "[x]{y}&z=1+2.bin", "quote'\".txt", "-dash", "semi;colon,comma.txt", "back\\slash.txt", "...", "~tilde^x.bin"]
+    files = {path: content(2000 + number, name) if path.endswith(".bin") else f"{number}\n".encode() for number, path in enumerate(names)}
+    answer = api.commit(f"models/{name}", *(file(path, data) for path, data in files.items()))
+    assert answer.status == 200, answer.body
+    told = hf.python("""
+name, out, *paths = sys.argv[1:]
+snapshot_download(name, local_dir=out)
+tell([api.list_repo_files(name), [info.path for info in api.get_paths_info(name, paths)], [api.file_exists(name, path) for path in paths]])""", name, tmp / "out", *names)
+    assert set(told[0]) == {*names, ".gitattributes"} and set(told[1]) == set(names) and told[2] == [True] * len(names)
+    clone("pull", "-q")
+    for path, data in files.items():
+        assert (tmp / "out" / path).read_bytes() == (clone.cwd / path).read_bytes() == data, path
+
+
+def test_many_at_once_at_two_doors(lfs_hub, api, name, clone, alice, git, tmp):
+    """Commits by the API, some with large files that others bring too, while git pushes to the same branch: nothing acknowledged is lost."""
+    shared = content(300_000, name)
+
+    def by_api(client):
+        for number in range(6):
+            while (answer := api.commit(f"models/{name}", file(f"api/{client}/{number}.txt", "x"), file(f"api/{client}/{number}.bin", shared))).status in (409, 429, 503):
+                pass
+            assert answer.status == 200, answer.body
+
+    def by_git(_):
+        for number in range(6):
+            clone.commit(f"git/{number}.bin", content(1000, f"{name} {number}"))
+            while clone.run("push", "-q", "origin", "HEAD:main", check=False).returncode != 0:
+                clone.at(clone.cwd, GIT_LFS_SKIP_SMUDGE="1")("pull", "-q", "--rebase")
+
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda work: work[0](work[1]), [(by_git, 0), *((by_api, client) for client in range(4))]))
+    expected = {f"api/{client}/{number}.{kind}" for client in range(4) for number in range(6) for kind in ("txt", "bin")} | {f"git/{number}.bin" for number in range(6)}
+    fresh = lfs.CLIENTS[0].of(git, lfs_hub.url).clone(lfs_hub.git_url(name, alice), tmp / "fresh")
+    assert set(fresh("ls-files").splitlines()) == {*expected, ".gitattributes"}
+    assert all((fresh.cwd / path).read_bytes() == shared for path in expected if path.startswith("api") and path.endswith("bin"))
+    fresh("lfs", "fsck")
+    fresh.fsck()
+
+
 @disk
 def test_branches_and_tags(hf, name, clone):
     clone.commit("one", "1")
@@ -150,17 +193,19 @@ def test_locks_hold_at_every_door(lfs_hub, api, name, clone):
     clone("lfs", "lock", "held.bin")
     # Her own lock is no obstacle; of somebody else it is.
     assert api.commit(f"models/{name}", file("held.bin", content(101, name))).status == 200
-    lfs_hub.run("org", "create", org := f"team{next(lfs_hub.names)}", "--owner", "alice")
-    lfs_hub.run("org", "add", org, "bob", "--role", "write")
+    carol, dave = (HubApi(lfs_hub.url, lfs_hub.user(f"{user}{next(lfs_hub.names)}")) for user in ("carol", "dave"))
+    user_of = lambda who: who.get("/api/whoami-v2").json()["name"]
+    lfs_hub.run("org", "create", org := f"team{next(lfs_hub.names)}", "--owner", user_of(carol))
+    lfs_hub.run("org", "add", org, user_of(dave), "--role", "write")
     theirs = f"{org}/shared"
-    assert api.create(theirs).status == 200 and api.commit(f"models/{theirs}", file("held.bin", content(100, name))).status == 200
-    lock = api.post(f"/{theirs}.git/info/lfs/locks", {"path": "held.bin", "ref": {"name": "refs/heads/main"}}, accept="application/vnd.git-lfs+json", content_type="application/vnd.git-lfs+json")
+    assert carol.create(theirs).status == 200 and carol.commit(f"models/{theirs}", file("held.bin", content(100, name))).status == 200
+    media = "application/vnd.git-lfs+json"
+    lock = carol.post(f"/{theirs}.git/info/lfs/locks", {"path": "held.bin", "ref": {"name": "refs/heads/main"}}, accept=media, content_type=media)
     assert lock.status == 201, lock.body
-    bob = HubApi(lfs_hub.url, lfs_hub.tokens["bob"])
     for line in (file("held.bin", content(101, name)), ("deletedFile", {"path": "held.bin"})):
-        refused = bob.commit(f"models/{theirs}", line)
-        assert refused.status == 403 and "held.bin" in refused.headers["x-error-message"] and "alice" in refused.headers["x-error-message"]
-    assert bob.commit(f"models/{theirs}", file("free.txt", "x")).status == 200
+        refused = dave.commit(f"models/{theirs}", line)
+        assert refused.status == 403 and "held.bin" in refused.headers["x-error-message"] and user_of(carol) in refused.headers["x-error-message"]
+    assert dave.commit(f"models/{theirs}", file("free.txt", "x")).status == 200
 
 
 @disk

@@ -110,6 +110,46 @@ def test_resolve(watched, api):
     assert HubApi(watched.hub.url).get(path).status == 401 and not watched.store.seen
 
 
+def test_what_pages_and_strangers_get(watched, api):
+    """A link of a public file is for everybody, as is what a page of another origin may read of the answer."""
+    data = content(MIB)
+    api.create("alice/x", visibility="public")
+    api.commit("models/alice/x", file("x.bin", data))
+    answer = HubApi(watched.hub.url).get("/alice/x/resolve/main/x.bin", origin="https://elsewhere.example")
+    assert answer.status == 302 and answer.headers["access-control-allow-origin"] == "*" and "X-Linked-Size" in answer.headers["access-control-expose-headers"]
+    assert wire.http(answer.headers["location"]).body == data
+    # Changed by one letter it is of no use.
+    for wrong in (answer.headers["location"].replace("X-Amz-Signature=", "X-Amz-Signature=0"), answer.headers["location"].partition("?")[0]):
+        assert wire.http(wrong).status == 403
+
+
+def test_a_link_saves_the_file_under_its_name(watched, api):
+    """As a browser does that follows it: the bucket knows the file by a number alone."""
+    api.create("alice/x", visibility="public")
+    api.commit("models/alice/x", file("sub/the model.bin", content(1000)))
+    link = api.get("/alice/x/resolve/main/sub/the%20model.bin?download=true").headers["location"]
+    said = wire.http(link).headers.get("content-disposition", "")
+    assert said.startswith("attachment") and "the model.bin" in said
+
+
+def test_what_came_by_lfs_is_committed(watched, api):
+    """As huggingface_hub did before Xet: straight into the bucket, then named by the commit, in one piece and in parts."""
+    sizes = {"one.bin": MIB, "parts.bin": 64 * MIB + 1}
+    data = {path: content(size, "lfs") for path, size in sizes.items()}
+    line = lambda path: ("lfsFile", {"path": path, "algo": "sha256", "oid": lfs.oid(data[path]), "size": sizes[path]})
+    assert api.commit("models/alice/r", line("one.bin"), revision="main").status in (400, 404), "nothing was uploaded"
+    with metrics.Change(watched.hub) as moved:
+        for path in sizes:
+            watched.hf.upload(data[path])
+    HubApi(watched.hub.url, watched.alice).create("alice/other")
+    assert api.commit("models/alice/other", line("one.bin")).status == 400, "of another repository"
+    answer = api.commit("models/alice/r", *map(line, sizes))
+    assert answer.status == 200, answer.body
+    assert moved["lfs_bytes_in"] == 0
+    for path in sizes:
+        assert wire.http(api.get(f"/alice/r/resolve/main/{path}").headers["location"]).body == data[path]
+
+
 def test_copies_move_no_byte(watched, hf, api, tmp):
     """A copy names the object; of another repository's objects it may not."""
     data = content(MIB)
