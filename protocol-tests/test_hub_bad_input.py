@@ -29,12 +29,12 @@ def refused(call, *args, **kwargs):
         return [type(error).__name__, getattr(getattr(error, "response", None), "status_code", None), getattr(error, "server_message", None) or str(error)]
 def ask(method, path, **request):
     "What the client would not ask, by its own session and with its own errors."
-    headers = {**build_hf_headers(), **request.pop("headers", {})}
+    headers = {**build_hf_headers(token=request.pop("token", None)), **request.pop("headers", {})}
     hf_raise_for_status(get_session().request(method, api.endpoint + path, headers=headers, **request))
-def commit(name, rows):
+def commit(name, rows, **more):
     rows = [{"key": "header", "value": {"summary": "x", "description": ""}}, *rows]
     body = "\\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows).encode()
-    ask("POST", f"/api/models/{name}/commit/main", content=body, headers={"Content-Type": "application/x-ndjson"})
+    ask("POST", f"/api/models/{name}/commit/main", content=body, headers={"Content-Type": "application/x-ndjson"}, **more)
 def add(*paths):
     "Operations, past the client's own checks of paths."
     operations = [CommitOperationAdd("x", b"x") for _ in paths]
@@ -272,13 +272,11 @@ def test_a_compressed_commit(api, name, unchanged):
 
 def test_an_early_refusal_is_read(hub, tell, unchanged):
     """The client is still sending when it is answered, and shows what it was told, not that the connection broke."""
-    script = """
-def send():
-    commit(name, [{"key": "file", "value": {"content": "%" + "A" * (64 << 20), "path": "x", "encoding": "base64"}}])
-tell({"": refused(send)})"""
-    check(tell(script), {"": ("BadRequestError", 400, "not base64")})
-    check(tell(script, token=hub.token("alice", "read")), {"": ("HfHubHTTPError", 403, "")})
-    check(tell(script, token=hub.tokens["bob"]), {"": ("RepositoryNotFoundError", 404, "")})
+    tokens = {"alice": hub.tokens["alice"], "alice, to read": hub.token("alice", "read"), "bob": hub.tokens["bob"]}
+    told = tell("""
+line = json.dumps({"key": "file", "value": {"content": "%" + "A" * (32 << 20), "path": "x", "encoding": "base64"}})
+tell({who: refused(commit, name, [line], token=token) for who, token in cases.items()})""", tokens)
+    check(told, {"alice": ("BadRequestError", 400, "not base64"), "alice, to read": ("HfHubHTTPError", 403, ""), "bob": ("RepositoryNotFoundError", 404, "")})
 
 
 def test_names_of_refs(tell, unchanged):

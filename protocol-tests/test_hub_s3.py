@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from harness import lfs, metrics, wire
+from harness import lfs, metrics, wait, wire
 from harness.api import HubApi, file
 from harness.hf import Hf
 from harness.httpd import Cut
@@ -104,6 +104,7 @@ def test_resolve(watched, api):
     there = wire.http(part.headers["location"], headers={"Range": "bytes=10-19"})
     assert (there.status, there.body, there.headers["content-range"]) == (206, data[10:20], f"bytes 10-19/{len(data)}")
     # Neither a 304 nor a range that is not there needs the bucket; nor does what git keeps itself.
+    wait.until(lambda: len(reads(watched)) == 2, "both downloads are counted")
     watched.store.seen.clear()
     assert api.get(path, if_none_match=f'"{oid}"').status == 304 and api.get(path, range=f"bytes={len(data)}-").status == 416
     assert api.get(f"/{name}/resolve/main/small.txt").body == b"small" and api.get(f"/{name}/raw/main/x.bin").body.decode() == lfs.pointer(data)
