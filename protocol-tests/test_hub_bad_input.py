@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import itertools
 import json
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlsplit
@@ -38,8 +39,8 @@ def commit(name, rows, **more):
 def add(*paths):
     "Operations, past the client's own checks of paths."
     operations = [CommitOperationAdd("x", b"x") for _ in paths]
-    for operation, operation.path_in_repo in zip(operations, paths):
-        pass
+    for operation, path in zip(operations, paths):
+        operation.path_in_repo = path
     return operations
 def commits(name, *operations, **more):
     return refused(api.create_commit, name, list(operations), commit_message="x", **more)
@@ -445,6 +446,55 @@ with ThreadPoolExecutor(6) as pool:
     tell(list(pool.map(work, range(24))))""")
     assert len(told) == 24 and sum(told) > 0, "nobody was ever late: this was no race"
     assert files_of(api, name) >= {f"raced/{number}" for number in range(24)}
+
+
+def test_a_race_for_a_name(api, named):
+    """One makes it; the others are told where it is, which is all that `exist_ok` needs."""
+    for _ in range(4):
+        name = named()
+        answers = race(8, 1, lambda *_: api.create(name))
+        assert sorted(answer.status for answer in answers) == [200] + [409] * 7
+        assert {answer.json()["url"] for answer in answers} == {f"{api.url}/{name}"}
+        assert api.commit(f"models/{name}", file("f", "x")).status == 200
+
+
+def test_a_race_for_a_branch(api, name):
+    """Who comes second finds it there, or gone: a 503 `exist_ok` would not understand."""
+    for number in range(4):
+        statuses = lambda method, path, body=None: sorted(answer.status for answer in race(8, 1, lambda *_: api.request(method, f"/api/models/{name}/{path}", body)))
+        assert statuses("POST", f"branch/b{number}", {}) == [200] + [409] * 7
+        assert statuses("POST", "tag/main", {"tag": f"t{number}", "message": "m"}) == [200] + [409] * 7
+        assert statuses("DELETE", f"branch/b{number}") == [200] + [404] * 7
+
+
+def test_everything_at_once(api, named):
+    """Whatever comes between is told as what it is: missing, stale, taken. Never is it an internal error."""
+    names, oids = [named() for _ in range(3)], ["0" * 40]
+
+    def step(client, number):
+        chance = random.Random(f"{client} {number}")
+        name, other = chance.sample(names, 2)
+        answer = chance.choice([
+            lambda: api.create(name), lambda: api.create(name),
+            lambda: api.commit(f"models/{name}", file(f"{client}/{number}", "x"), file(f"{client}/{number}.bin", bytes([client, number]) * 1000)),
+            lambda: api.commit(f"models/{name}", file("same", f"{number}"), parent=oids[-1]),
+            lambda: api.post("/api/repos/move", {"fromRepo": name, "toRepo": other, "type": "model"}),
+            lambda: api.delete("/api/repos/delete", {"name": name.split("/")[1], "type": "model"}),
+            lambda: api.request("PUT", f"/api/models/{name}/settings", {"private": chance.random() < 0.5}),
+            lambda: api.post(f"/api/models/{name}/branch/b{number % 3}"), lambda: api.delete(f"/api/models/{name}/branch/b{number % 3}"),
+            lambda: api.get(f"/api/models/{name}/tree/main?recursive=true&expand=true"), lambda: api.get("/api/models?author=alice&full=true"),
+            lambda: api.get(f"/{name}/resolve/main/same"), lambda: api.get(f"/api/models/{name}")])()
+        if answer.status == 200 and b"commitOid" in answer.body:
+            oids.append(answer.json()["commitOid"])
+        return answer
+
+    answers = race(8, 60, step)
+    assert {answer.status for answer in answers} <= {200, 307, 403, 404, 409, 412, 429, 503}, collections.Counter(answer.status for answer in answers)
+    assert all(answer.headers["x-error-message"] and answer.code for answer in answers if answer.status >= 400)
+    assert sum(answer.status == 200 for answer in answers) > 100
+    for name in names:
+        if api.get(f"/api/models/{name}").status == 200:
+            assert api.get(f"/api/models/{name}/tree/main").status == 200
 
 
 # -- lines without end --------------------------------------------------------------------------------------------
