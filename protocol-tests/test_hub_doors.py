@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness import lfs
+from harness import lfs, metrics
 from harness.api import HubApi, file
 from harness.hf import Hf
 from harness.lfs import content
@@ -82,6 +82,27 @@ tell([info.sha, info.tags, info.pipeline_tag, {s.rfilename: [s.size, s.lfs and s
     sha, tags, task, siblings, listed, title = told
     assert sha == commit and {"license:mit", "by-push"} <= set(tags) and task == "fill-mask" and name in listed and title == "write by git.txt"
     assert siblings["pushed.safetensors"] == [3 << 20, lfs.oid(files["pushed.safetensors"])] and siblings["by git.txt"] == [9, None]
+
+
+def test_what_is_too_large_for_a_commit(engine, fresh_hub, engine_settings, tmp):
+    """Goes by LFS if the client's Xet is off, in one piece and in parts; otherwise the client is told that it cannot."""
+    hub = fresh_hub(settings={**lfs.MULTIPART, **engine_settings(**{"hub.inline_max": "1MiB"})})
+    hf = Hf(hub.url, hub.user("alice"), tmp / "hf")
+    files = {"small.bin": content(1000), "one.bin": content(3 << 20), "parts.bin": content(lfs.LARGE)}
+    for path, data in files.items():
+        (tmp / "folder").mkdir(exist_ok=True)
+        (tmp / "folder" / path).write_bytes(data)
+    with metrics.Change(hub) as moved:
+        hf.with_environment(HF_HUB_DISABLE_XET="1").python("""
+api.create_repo("alice/x")
+api.upload_folder(repo_id="alice/x", folder_path=sys.argv[1])
+snapshot_download("alice/x", local_dir=sys.argv[2])""", tmp / "folder", tmp / "out")
+    for path, data in files.items():
+        assert (tmp / "out" / path).read_bytes() == data, path
+    assert moved["lfs_objects_published"] == 3
+    assert moved["lfs_bytes_in"] == (0 if engine == "s3" else len(files["one.bin"]) + len(files["parts.bin"])), "what comes inside of a commit is not counted"
+    said = hf.python("tell(fails(Exception, api.upload_file, path_or_fileobj=sys.argv[1], path_in_repo='x.bin', repo_id='alice/x'))", tmp / "folder/one.bin")
+    assert "501 Not Implemented" in said and "xet-write-token" in said, "its Xet shows no more than that of an answer"
 
 
 def test_names_that_must_be_quoted(hf, api, name, clone, tmp):
