@@ -40,7 +40,7 @@ pub enum AuthError {
     Db(#[from] DbError),
 }
 
-/// One hash and two row reads, inline.
+/// One hash and two row reads at most, inline.
 pub fn identify(database: &Database, credential: &Credential) -> Result<Identity, AuthError> {
     match credential {
         Credential::Anonymous => Ok(Identity::Anonymous),
@@ -61,7 +61,7 @@ pub(crate) fn principal(database: &Database, token: Token, sha256: [u8; 32]) -> 
     if token.user.disabled {
         return Err(AuthError::Disabled);
     }
-    let memberships = database.memberships(token.user.id)?.into();
+    let memberships = database.memberships(token.user.id)?;
     Ok(Principal { user: token.user, token: token.id, role: token.role, memberships, token_sha256: sha256 })
 }
 

@@ -344,8 +344,21 @@ fn rules_for(s: &Snapshot, base: Option<Oid>, edits: &[Edit]) -> Result<Option<E
     if !content.is_empty() && !content.ends_with(b"\n") {
         content.push(b'\n');
     }
-    for pattern in patterns(&without) {
-        content.extend_from_slice(format!("{pattern} filter=lfs diff=lfs merge=lfs -text\n").as_bytes());
+    // A file of a folder may have the last word, and say no: then it is no use to say it again.
+    let there: std::collections::HashSet<&[u8]> = content.split(|&byte| byte == b'\n').collect();
+    let lines = patterns(&without)
+        .into_iter()
+        .map(|pattern| format!("{pattern} filter=lfs diff=lfs merge=lfs -text"));
+    let lines: Vec<String> = lines.filter(|line| !there.contains(line.as_bytes())).collect();
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    for line in lines {
+        content.extend_from_slice(line.as_bytes());
+        content.push(b'\n');
+    }
+    if content.len() as u64 > repository::attributes::FILE_BYTES_MAX {
+        return Err(CommitError::Edit(EditError::Attributes));
     }
     Ok(Some(Edit { path: ATTRIBUTES.to_owned(), action: Action::Put(content.into()) }))
 }

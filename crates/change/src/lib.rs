@@ -44,6 +44,9 @@ pub use push::PushError;
 pub use refs::{RefError, Start};
 pub use repos::RepoError;
 
+/// What is wrong with a card, the `README.md` in the root of a repository of that kind: a new one is refused for it.
+pub type CheckCard = fn(&[u8], database::RepoKind) -> Result<(), String>;
+
 /// Everything that changes repositories, over one set of rows and bytes. Cheap to clone.
 #[derive(Clone)]
 pub struct Changes(Arc<Inner>);
@@ -54,6 +57,7 @@ struct Inner {
     repositories: Arc<Repositories>,
     objects: lfs::Objects,
     limits: Limits,
+    check_card: CheckCard,
     /// Permits for pushes and imports. No holder waits for a network peer.
     workers: Arc<Semaphore>,
     /// Permits for what may take hours (backup, fsck, compaction), so that no push waits for it.
@@ -74,6 +78,7 @@ impl Changes {
         repositories: Arc<Repositories>,
         objects: lfs::Objects,
         limits: Limits,
+        check_card: CheckCard,
     ) -> Changes {
         let workers = Arc::new(Semaphore::new(limits.concurrent_changes));
         let background = Arc::new(Semaphore::new(BACKGROUND));
@@ -86,6 +91,7 @@ impl Changes {
             repositories,
             objects,
             limits,
+            check_card,
             workers,
             background,
             sweeping,

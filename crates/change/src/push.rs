@@ -8,13 +8,13 @@ use database::{
 };
 use git_protocol::receive_pack::{Commands, Report, Update};
 use repository::pointer::Pointer;
-use repository::{Kind, Snapshot, ingest, walk};
+use repository::{Kind, Snapshot, ingest, tree, walk};
 use tokio::time::Instant;
 
 use crate::needs::{self, OBJECTS_MISSING};
 use crate::policy::{self, Pusher};
 use crate::store::{Moments, Stored};
-use crate::{Changes, Limits};
+use crate::{Changes, CheckCard, Limits};
 
 /// Nothing was changed, and it was not the pusher's doing (that is in the [`Report`]).
 #[derive(Debug, thiserror::Error)]
@@ -106,12 +106,12 @@ impl Changes {
         // Before the look at the paths: a lock taken later has another version.
         let (locks_version, locks) = self.0.database.locks_of_others(repo.id, access.actor())?;
         let lost = self.lost_pointers(&snapshot)?;
-        let (limits, disk) = (self.0.limits.clone(), self.0.disk.clone());
+        let (limits, disk, check_card) = (self.0.limits.clone(), self.0.disk.clone(), self.0.check_card);
         let (commands, for_work) = (std::sync::Arc::clone(commands), std::sync::Arc::clone(commands));
         let base = std::sync::Arc::clone(&snapshot);
         let prepared = self
             .compute(move || {
-                let held = Held { version: locks_version, locks: &locks, lost: &lost };
+                let held = Held { version: locks_version, locks: &locks, lost: &lost, check_card };
                 prepare(&base, pusher, &for_work, pack, held, &limits, &|| disk.temp_file())
             })
             .await;
@@ -263,11 +263,12 @@ struct Prepared {
     messages: Vec<String>,
 }
 
-/// What stands in the way: locks that others hold, and pointers whose objects are gone.
+/// What stands in the way: locks that others hold, pointers whose objects are gone, cards that say nonsense.
 struct Held<'a> {
     version: i64,
     locks: &'a [Lock],
     lost: &'a [Pointer],
+    check_card: CheckCard,
 }
 
 enum Refused {
@@ -327,6 +328,7 @@ fn prepare(
         }
     }
     prepared.refuse_locked(snapshot, ingested.as_ref(), &held);
+    prepared.refuse_cards(snapshot, ingested.as_ref(), held.check_card);
     let created = prepared.edits.iter().filter(|(_, edit)| edit.expected == Expected::Absent);
     prepared.head_ref =
         policy::head_after(snapshot, created.map(|(_, edit)| edit.name.as_str())).map(HeadEdit::IfUnborn);
@@ -395,7 +397,51 @@ fn edit(objects: &Objects<'_>, update: &Update) -> Result<Option<RefEdit>, Strin
     Ok(Some(edit(peeled)))
 }
 
+const CARD: &str = "README.md";
+/// Of larger ones nothing is read.
+const CARD_BYTES_MAX: u64 = 4 << 20;
+
+/// What is wrong with the card of a commit, unless it was here before.
+fn broken_card(
+    snapshot: &Snapshot,
+    overlay: &Snapshot,
+    commit: Oid,
+    check: CheckCard,
+) -> Result<Option<String>, repository::ReadError> {
+    let card = tree::find(overlay, overlay.commit(&commit)?.tree, CARD)?.filter(tree::Found::is_blob);
+    let Some(card) = card.filter(|card| !snapshot.contains(&card.oid)) else { return Ok(None) };
+    if overlay.size(&card.oid).is_none_or(|size| size > CARD_BYTES_MAX) {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    overlay.read_as(&card.oid, Kind::Blob, &mut content)?;
+    Ok(check(&content, snapshot.repo().path.kind).err())
+}
+
 impl Prepared {
+    /// Branches whose new card cannot be understood stay, except in mirrors: those have what others have.
+    fn refuse_cards(&mut self, snapshot: &Snapshot, ingested: Option<&ingest::Ingested>, check: CheckCard) {
+        let Some(ingested) = ingested.filter(|_| !snapshot.repo().mirror) else { return };
+        let overlay = ingested.overlay(snapshot);
+        for (index, edit) in std::mem::take(&mut self.edits) {
+            let is_branch = edit.name.starts_with("refs/heads/") && !edit.new.is_null();
+            let problem = match is_branch {
+                true => broken_card(snapshot, &overlay, edit.new, check),
+                false => Ok(None),
+            };
+            match problem {
+                Ok(None) => self.edits.push((index, edit)),
+                Ok(Some(problem)) => {
+                    self.messages.push(format!("{}: {problem}", edit.name));
+                    self.refused.push((index, Err("invalid metadata in README.md".to_owned())));
+                }
+                Err(error) => {
+                    self.refused.push((index, Err(format!("its README.md cannot be read: {error}"))))
+                }
+            }
+        }
+    }
+
     /// Branches that would change what somebody else has locked stay.
     fn refuse_locked(&mut self, snapshot: &Snapshot, ingested: Option<&ingest::Ingested>, held: &Held<'_>) {
         let moves_branch = |edit: &RefEdit| edit.name.starts_with("refs/heads/") && !edit.new.is_null();

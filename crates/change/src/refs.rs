@@ -1,6 +1,6 @@
 //! Branches and tags made and deleted one at a time, as clients do over HTTP.
 
-use auth::{Authorized, Write};
+use auth::{AuthError, Authorized, ReauthorizeError, Write};
 use database::{
     ApplyError, Change, Conflict, DbError, Expected, NewPack, Oid, PackKind, RefEdit, RefOutcome,
     RefRejection, fault,
@@ -45,7 +45,7 @@ pub enum RefError {
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-const ATTEMPTS_MAX: u32 = 4;
+const ATTEMPTS_MAX: u32 = 8;
 
 impl Changes {
     /// `name` without `refs/heads/`. With `overwrite` a branch that is there is moved.
@@ -59,6 +59,8 @@ impl Changes {
     ) -> Result<Oid, RefError> {
         let name = full("refs/heads/", name)?;
         for _ in 0..ATTEMPTS_MAX {
+            // What came between may have changed the row, too.
+            let access = self.still_may(&access)?;
             let snapshot = self.0.repositories.snapshot(access.repo()).map_err(RefError::internal)?;
             let existing = snapshot.find_ref(&name).map(|row| row.oid);
             let expected = match existing {
@@ -115,6 +117,8 @@ impl Changes {
     ) -> Result<(), RefError> {
         let name = full("refs/tags/", name)?;
         for _ in 0..ATTEMPTS_MAX {
+            // What came between may have changed the row, too.
+            let access = self.still_may(&access)?;
             let snapshot = self.0.repositories.snapshot(access.repo()).map_err(RefError::internal)?;
             if snapshot.find_ref(&name).is_some() {
                 return Err(RefError::Exists(name));
@@ -152,6 +156,8 @@ impl Changes {
             return Err(RefError::Default(name));
         }
         for _ in 0..ATTEMPTS_MAX {
+            // What came between may have changed the row, too.
+            let access = self.still_may(&access)?;
             let snapshot = self.0.repositories.snapshot(access.repo()).map_err(RefError::internal)?;
             let Some(row) = snapshot.find_ref(&name) else { return Err(RefError::Missing(name)) };
             let expected = Expected::At(row.oid);
@@ -161,6 +167,15 @@ impl Changes {
             }
         }
         Err(RefError::Contended)
+    }
+
+    fn still_may(&self, access: &Authorized<Write>) -> Result<Authorized<Write>, RefError> {
+        access.reauthorize(&self.0.database).map_err(|error| match error {
+            ReauthorizeError::Db(error) | ReauthorizeError::Credential(AuthError::Db(error)) => error.into(),
+            ReauthorizeError::RepoGone | ReauthorizeError::Credential(_) | ReauthorizeError::Denied(_) => {
+                RefError::Revoked
+            }
+        })
     }
 
     /// False if something came between.
@@ -212,8 +227,7 @@ impl Changes {
                 Some(RefOutcome::Rejected(RefRejection::Moved { .. })) | None => Ok(false),
                 Some(RefOutcome::Rejected(other)) => Err(RefError::Refused(other.to_string())),
             },
-            // Rights are decided anew by the next request.
-            Err(ApplyError::Conflict(Conflict::RepoGone | Conflict::AclMoved)) => Err(RefError::Revoked),
+            Err(ApplyError::Conflict(Conflict::RepoGone)) => Err(RefError::Revoked),
             Err(ApplyError::Conflict(_)) => Ok(false),
             Err(ApplyError::Db(error)) => Err(error.into()),
         }

@@ -160,6 +160,16 @@ pub struct Upload {
     pub objects: Vec<(Sha256, u64)>,
 }
 
+/// An object that an open upload is to bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    pub upload: UploadId,
+    /// Whose upload it is.
+    pub by: Option<UserId>,
+    pub sha256: Sha256,
+    pub size: u64,
+}
+
 /// The bytes under the upload's key are durable, and as certain as `proof` says.
 #[derive(Clone, Copy, Debug)]
 pub struct Publish {

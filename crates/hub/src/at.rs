@@ -6,7 +6,7 @@ use auth::{Authorized, Right};
 use database::{Oid, Repo};
 use repository::revision::{self, RevisionError};
 use repository::tree::{self, Found};
-use repository::{Kind, ReadError, Snapshot, pointer};
+use repository::{Kind, ReadError, Snapshot};
 
 use crate::{Hub, HubError, blocking};
 
@@ -46,7 +46,7 @@ impl At {
     pub fn resolve(snapshot: Arc<Snapshot>, text: &str) -> Result<At, HubError> {
         let found = revision::resolve(&snapshot, text).map_err(|error| match error {
             RevisionError::NotFound => HubError::RevisionNotFound(shown(text)),
-            RevisionError::Ambiguous => HubError::Invalid(format!("{}: {error}", shown(text))),
+            RevisionError::Ambiguous => HubError::RevisionNotFound(format!("{}: {error}", shown(text))),
             RevisionError::Read(error) => error.into(),
         })?;
         At::of(snapshot, found.commit)
@@ -76,30 +76,17 @@ impl At {
         Ok(content)
     }
 
-    /// The large object that a blob points at, if it does.
-    pub fn pointer(&self, oid: &Oid) -> Result<Option<pointer::Target>, ReadError> {
-        match self.snapshot.size(oid) {
-            // Not that many bytes make a pointer, nor so few.
-            Some(size) if (POINTER_BYTES_MIN..pointer::POINTER_BYTES_MAX).contains(&size) => {
-                Ok(pointer::parse(&self.blob(oid)?))
-            }
-            _ => Ok(None),
-        }
-    }
-
     pub(crate) fn no_entry(&self, path: &str) -> HubError {
         let message = format!("Entry not found: {}", shown(path));
         HubError::EntryNotFound { message, commit: self.commit }
     }
 }
 
-const POINTER_BYTES_MIN: u64 = 100;
-
 /// Part of a message: not longer than a line.
 pub(crate) fn shown(text: &str) -> String {
     const CHARS_MAX: usize = 200;
     match text.chars().nth(CHARS_MAX) {
         None => text.to_owned(),
-        Some(_) => text.chars().take(CHARS_MAX).chain(['…']).collect(),
+        Some(_) => text.chars().take(CHARS_MAX).chain("...".chars()).collect(),
     }
 }

@@ -79,16 +79,12 @@ impl Hub {
 
 impl Known {
     /// Of each file, in their order. `at` is where this is known of.
-    pub(crate) fn blobs(&self, at: &At) -> Result<&[BlobOf], HubError> {
-        if let Some(blobs) = self.blobs.get() {
-            return Ok(blobs);
-        }
+    pub(crate) fn blobs(&self, at: &At) -> &[BlobOf] {
         let blob = |file: &File| {
             let size = at.snapshot.size(&file.oid).unwrap_or(0);
-            Ok(BlobOf { size, target: at.pointer(&file.oid)? })
+            BlobOf { size, target: at.snapshot.pointer(&file.oid) }
         };
-        let blobs = self.files.iter().map(blob).collect::<Result<Vec<_>, HubError>>()?;
-        Ok(self.blobs.get_or_init(|| blobs))
+        self.blobs.get_or_init(|| self.files.iter().map(blob).collect())
     }
 
     /// About as many as it takes.

@@ -144,7 +144,7 @@ impl At {
             return Ok(None);
         }
         let blob_size = self.snapshot.size(&found.oid).unwrap_or(0);
-        let lfs = self.pointer(&found.oid)?.map(|target| Lfs {
+        let lfs = self.snapshot.pointer(&found.oid).map(|target| Lfs {
             oid: database::Sha256(target.sha256).to_string(),
             size: target.size,
             pointer_size: blob_size,

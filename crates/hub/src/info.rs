@@ -63,7 +63,7 @@ impl Hub {
         if repo.path.kind == RepoKind::Space {
             fields.insert(
                 "runtime".into(),
-                json!({ "stage": "NO_APP_FILE", "hardware": null, "storage": null }),
+                json!({ "stage": "NO_APP_FILE", "hardware": { "current": null, "requested": null }, "storage": null }),
             );
         }
         Ok(chosen(fields, &wanted.expand))
@@ -153,7 +153,7 @@ fn siblings_with_blobs(at: &At, known: &Known) -> Result<Value, HubError> {
             None => json!({ "rfilename": name, "blobId": id, "size": blob.size }),
         }
     };
-    Ok(known.files.iter().zip(known.blobs(at)?).map(of_file).collect())
+    Ok(known.files.iter().zip(known.blobs(at)).map(of_file).collect())
 }
 
 /// `_id` and `id` come with whatever is asked for.

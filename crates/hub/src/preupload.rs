@@ -171,7 +171,7 @@ fn is_binary(sample: &[u8]) -> bool {
 fn oid(at: &At, path: &str, lfs: bool, mode: Mode) -> Result<Option<String>, HubError> {
     let Some(found) = at.find(path)?.filter(repository::tree::Found::is_blob) else { return Ok(None) };
     let blob: Oid = found.oid;
-    Ok(match (at.pointer(&blob)?, lfs, mode) {
+    Ok(match (at.snapshot.pointer(&blob), lfs, mode) {
         (Some(target), _, Mode::Lfs) => Some(database::Sha256(target.sha256).to_string()),
         (None, false, Mode::Regular) => Some(blob.to_string()),
         // Nothing that the client could compare with.

@@ -63,7 +63,8 @@ impl Hub {
             Some(parts) => parts,
             None => (organization.filter(|name| !name.is_empty()).unwrap_or(own), name),
         };
-        RepoPath::new(kind, namespace, name).map_err(|error| HubError::Invalid(error.to_string()))
+        RepoPath::new(kind, namespace, name)
+            .map_err(|error| HubError::Invalid(crate::at::shown(&error.to_string())))
     }
 
     pub async fn create(

@@ -28,7 +28,7 @@ impl At {
     /// What stands at `path`; of a large file the file itself, not its pointer.
     pub fn file(&self, path: &str) -> Result<File, HubError> {
         let (oid, blob_size) = self.blob_at(path)?;
-        Ok(match self.pointer(&oid)? {
+        Ok(match self.snapshot.pointer(&oid) {
             Some(target) => {
                 let sha256 = Sha256(target.sha256);
                 File { size: target.size, etag: sha256.to_string(), content: Content::Large(sha256) }
@@ -55,13 +55,24 @@ impl At {
 }
 
 impl Hub {
+    /// Whether [`Hub::large`] would give it.
+    pub fn large_is_there(
+        &self,
+        access: &Authorized<Read>,
+        sha256: Sha256,
+        size: u64,
+    ) -> Result<(), HubError> {
+        Ok(self.0.objects.is_readable(access, sha256, size)?)
+    }
+
     /// A large file: its bytes, or where they are to be had.
     pub async fn large(
         &self,
         access: &Authorized<Read>,
         sha256: Sha256,
         size: u64,
+        disposition: &str,
     ) -> Result<Resolved, HubError> {
-        Ok(self.0.objects.resolve(access, sha256, size).await?)
+        Ok(self.0.objects.resolve(access, sha256, size, disposition).await?)
     }
 }

@@ -407,7 +407,7 @@ pub(crate) fn planned_file(
     // Before a large file is stored for a path that is refused afterwards.
     checked(&path)?;
     if path == "README.md" {
-        check_card(&content, kind)?;
+        check_card(&content, kind).map_err(HubError::Invalid)?;
     }
     let sample = &content[..content.len().min(SAMPLE)];
     let what = match is_large(attributes, &path, content.len() as u64, sample, rules)? {
@@ -426,11 +426,12 @@ pub(crate) fn checked(path: &str) -> Result<(), HubError> {
         .map_err(|source| HubError::Unprocessable(EditError::Path { path: shown(path), source }.to_string()))
 }
 
-fn check_card(readme: &[u8], kind: RepoKind) -> Result<(), HubError> {
+/// What is wrong with a card, in words for whoever brings it.
+pub fn check_card(readme: &[u8], kind: RepoKind) -> Result<(), String> {
     let errors = card::validate(readme, kind).errors;
     match errors.is_empty() {
         true => Ok(()),
-        false => Err(HubError::Invalid(format!("Invalid metadata in README.md: {}", errors.join("; ")))),
+        false => Err(format!("Invalid metadata in README.md: {}", errors.join("; "))),
     }
 }
 
@@ -439,6 +440,9 @@ fn branch(repo: &database::Repo, revision: &str) -> Result<String, HubError> {
     match revision {
         "HEAD" => Ok(repo.head_ref.clone()),
         name if name.starts_with("refs/heads/") => Ok(name.to_owned()),
+        name if name.starts_with("refs/") && !name.starts_with("refs/pr/") => {
+            Err(HubError::Invalid(format!("{} is no branch", shown(name))))
+        }
         name if name.starts_with("refs/") => {
             Err(HubError::NotImplemented(format!("commits to {} are not supported", shown(name))))
         }

@@ -1,13 +1,17 @@
 //! What a push needs: every LFS pointer it brings has its object here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use database::{Claim, DbError, Link, LinkState, Proof, RepoId, Sha256};
-use tokio::sync::watch;
+use database::{Awaited, Claim, DbError, Link, LinkState, Proof, RepoId, Sha256};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::Objects;
+use crate::publish::Arrival;
 use crate::read_back::{Outcome, wait};
+use crate::verify::Way;
 
 /// A pointer that a ref must not move to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ type Pointer = (Sha256, u64);
 
 /// Links asked for in one statement, and waited for together.
 const LOOKUP: usize = 4096;
+/// Requests to the bucket.
+const AT_ONCE: usize = 16;
 /// When a claim proves wrong, another copy may be claimed in its place.
 const ROUNDS: usize = 4;
 
@@ -74,6 +80,7 @@ impl Objects {
         pointers: &[(Sha256, u64)],
         deadline: Instant,
     ) -> Result<Vec<Unmet>, DbError> {
+        self.take_untold(repo, pointers).await?;
         let mut unmet = Vec::new();
         let mut open: Vec<_> = pointers.iter().copied().filter(|(_, size)| *size > 0).collect();
         for round in 0..ROUNDS {
@@ -101,6 +108,34 @@ impl Objects {
             open = waited_for;
         }
         Ok(unmet)
+    }
+
+    /// Takes what clients put into the bucket and told nobody of, as `@huggingface/hub` does: what is there is looked at
+    /// as if they had.
+    async fn take_untold(&self, repo: RepoId, pointers: &[Pointer]) -> Result<(), DbError> {
+        let Some(bucket) = self.0.store.bucket() else { return Ok(()) };
+        let mut missing = Vec::new();
+        for pointers in pointers.chunks(LOOKUP) {
+            let missing_of = self.lookup(repo, pointers)?.into_iter().filter(|(_, link)| link.is_none());
+            missing.extend(missing_of.map(|(pointer, _)| pointer).filter(|(_, size)| *size > 0));
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let permits = Arc::new(Semaphore::new(AT_ONCE));
+        let mut taking = JoinSet::new();
+        for Awaited { upload, by, sha256, size } in self.0.database.uploads_awaiting(repo, &missing)? {
+            let (objects, bucket, permits) = (self.clone(), bucket.clone(), Arc::clone(&permits));
+            taking.spawn(async move {
+                let Ok(_permit) = permits.acquire().await else { return };
+                let arrival = Arrival { repo, by, upload, sha256, size };
+                if let Err(error) = objects.place_from_bucket(&bucket, &arrival, None, Way::Whole).await {
+                    tracing::debug!(%sha256, %error, "an announced object is not to be had");
+                }
+            });
+        }
+        taking.join_all().await;
+        Ok(())
     }
 
     /// What may yet meet the pointer. Its read-back is started.

@@ -17,29 +17,47 @@ pub enum Resolved {
 }
 
 impl Objects {
-    /// `size` is what the pointer says.
+    /// Whether [`Objects::resolve`] would find it.
+    pub fn is_readable(&self, access: &Authorized<Read>, sha256: Sha256, size: u64) -> Result<(), OpenError> {
+        match is_empty_object(&sha256) {
+            true => Ok(()),
+            false => self.key_of(access, sha256, size).map(drop),
+        }
+    }
+
+    fn key_of(
+        &self,
+        access: &Authorized<Read>,
+        sha256: Sha256,
+        size: u64,
+    ) -> Result<Option<String>, OpenError> {
+        let link = self.database().link(access.repo_id(), &sha256)?;
+        let link = readable(link.as_ref(), access.actor())?;
+        match link.size == size {
+            true => Ok(link.storage_key()),
+            false => Err(OpenError::NotFound),
+        }
+    }
+
+    /// `size` is what the pointer says; `disposition` is what a bucket says of how to save it.
     pub async fn resolve(
         &self,
         access: &Authorized<Read>,
         sha256: Sha256,
         size: u64,
+        disposition: &str,
     ) -> Result<Resolved, OpenError> {
         if is_empty_object(&sha256) {
             return Ok(Resolved::Here(self.object(sha256, 0, None)));
         }
-        let link = self.database().link(access.repo_id(), &sha256)?;
-        let link = readable(link.as_ref(), access.actor())?;
-        if link.size != size {
-            return Err(OpenError::NotFound);
-        }
-        let key = link.storage_key();
+        let key = self.key_of(access, sha256, size)?;
         match (self.store().bucket(), &key) {
             (Some(bucket), Some(key)) => {
                 let signer = bucket.signer().await?;
                 // That of temporary credentials ends with them.
                 let lifetime = lifetime(size).min(signer.lifetime_max());
                 count(&self.counters().presigned_download, 1);
-                Ok(Resolved::Elsewhere(signer.get(key, lifetime)))
+                Ok(Resolved::Elsewhere(signer.get_as(key, disposition, lifetime)))
             }
             _ => Ok(Resolved::Here(self.object(sha256, size, key))),
         }

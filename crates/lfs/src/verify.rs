@@ -62,7 +62,7 @@ impl Objects {
         way: Way,
     ) -> Result<(), ReceiveError> {
         for _ in 0..CLAIMS_BEFORE {
-            match self.place_from_bucket(bucket, arrival, access, way).await? {
+            match self.place_from_bucket(bucket, arrival, Some(access), way).await? {
                 Landed::Here => return Ok(()),
                 Landed::Claimed(backing) => return self.await_proof(arrival, backing).await,
                 // If those are not the object, these may be: they are not given up before that is known, and their client
@@ -82,25 +82,26 @@ impl Objects {
         Err(ReceiveError::Busy)
     }
 
-    async fn place_from_bucket(
+    /// `access` is asked again whether it still counts.
+    pub(crate) async fn place_from_bucket(
         &self,
         bucket: &Bucket,
         arrival: &Arrival,
-        access: &Authorized<Propose>,
+        access: Option<&Authorized<Propose>>,
         way: Way,
     ) -> Result<Landed, ReceiveError> {
         let _turn = self.0.turns.take(arrival.upload, arrival.sha256).await;
         let head = bucket.head(&arrival.key()).await?;
         let head = head.ok_or(ReceiveError::NotUploaded { sha256: arrival.sha256 })?;
         let proof = proof(&bucket.capabilities(), &head, arrival, way)?;
-        self.publish(arrival, proof, Some(access)).await
+        self.publish(arrival, proof, access).await
     }
 
     /// A copy that waited behind a claim which is decided now.
     pub(crate) async fn take_copy(&self, copy: Spare) {
         let Spare { arrival, access, way } = copy;
         let Some(bucket) = self.0.store.bucket() else { return };
-        let placed = match self.place_from_bucket(bucket, &arrival, &access, way).await {
+        let placed = match self.place_from_bucket(bucket, &arrival, Some(&access), way).await {
             Ok(Landed::Here) => Ok(()),
             Ok(Landed::Claimed(backing)) => {
                 self.read_back(claim(&arrival, backing));

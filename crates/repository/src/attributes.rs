@@ -11,7 +11,7 @@ use gix_glob::pattern::Case;
 use crate::{Kind, ReadError, Snapshot, tree};
 
 /// Larger files say nothing, as for git itself above 100 MB. A model's own have a few KB.
-const FILE_BYTES_MAX: u64 = 256 << 10;
+pub const FILE_BYTES_MAX: u64 = 256 << 10;
 /// More wildcards than this in one pattern make matching exponential.
 const WILDCARDS_MAX: usize = 16;
 

@@ -34,6 +34,8 @@ pub enum Error {
     MediaType(&'static str),
     #[error("Content-Encoding '{0}' is not supported; use gzip or none")]
     Encoding(String),
+    #[error("a commit cannot be sent with a Content-Encoding; send it as it is")]
+    EncodedCommit,
     #[error("the request is larger than the {max} bytes that are accepted here")]
     TooLarge { max: u64 },
     /// The same, of what is in it.
@@ -125,6 +127,9 @@ const REALM: HeaderValue = HeaderValue::from_static("Basic realm=\"Granary\"");
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("5");
 const LFS_AUTHENTICATE: &str = "lfs-authenticate";
 const LFS_DOCUMENTATION: &str = "https://github.com/git-lfs/git-lfs/tree/main/docs/api";
+const INVALID_CREDENTIALS: &str = "Invalid credentials in Authorization header";
+/// Proxies refuse an answer with more.
+const HEADER_TEXT_MAX: usize = 2048;
 const ERROR_CODE: &str = "x-error-code";
 const ERROR_MESSAGE: &str = "x-error-message";
 
@@ -149,7 +154,9 @@ impl Error {
             Error::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Error::UriTooLong => StatusCode::URI_TOO_LONG,
             Error::BadRequest(_) | Error::CutShort => StatusCode::BAD_REQUEST,
-            Error::MediaType(_) | Error::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Error::MediaType(_) | Error::Encoding(_) | Error::EncodedCommit => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Error::TooLarge { .. } | Error::TooMany(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Error::Slow => StatusCode::REQUEST_TIMEOUT,
             Error::SmartOnly | Error::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -192,7 +199,12 @@ impl Error {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         if dialect == Dialect::Hub {
             headers.insert(ERROR_CODE, HeaderValue::from_static(self.code()));
-            headers.insert(ERROR_MESSAGE, header_text(&message));
+            let told = match &self {
+                // Word for word, or the client takes it for a missing repository.
+                Error::Credential(_) => INVALID_CREDENTIALS,
+                _ => &message,
+            };
+            headers.insert(ERROR_MESSAGE, header_text(told));
         }
         match self {
             // Which a browser does not turn into a dialogue.
@@ -244,7 +256,7 @@ impl Error {
     /// `X-Error-Code`, by which `huggingface_hub` chooses the exception.
     fn code(&self) -> &'static str {
         match self {
-            Error::NotFound => "NotFound",
+            Error::NotFound | Error::Missing(_) => "NotFound",
             Error::Unauthenticated | Error::RepoNotFound => "RepoNotFound",
             Error::RevisionNotFound(_) => "RevisionNotFound",
             Error::EntryNotFound { .. } => "EntryNotFound",
@@ -260,8 +272,17 @@ impl Error {
             Error::Busy(_) | Error::Draining | Error::StoreDown(_) => "Busy",
             Error::DiskFull(_) => "DiskFull",
             Error::Internal(_) | Error::InternalLogged => "InternalError",
-            Error::TooLarge { .. } => "TooLarge",
-            _ => "BadRequest",
+            Error::TooLarge { .. } | Error::TooMany(_) => "TooLarge",
+            Error::Gone(_) => "Gone",
+            Error::Locked(_) => "Locked",
+            Error::LinkRefused(_) => "Forbidden",
+            Error::Unprocessable(_) => "UnprocessableEntity",
+            Error::Method(_) => "MethodNotAllowed",
+            Error::UriTooLong => "UriTooLong",
+            Error::MediaType(_) | Error::Encoding(_) | Error::EncodedCommit => "UnsupportedMediaType",
+            Error::NoSuchRange { .. } => "RangeNotSatisfiable",
+            Error::Slow => "Timeout",
+            Error::BadRequest(_) | Error::Malformed(_) | Error::CutShort => "BadRequest",
         }
     }
 }
@@ -417,8 +438,11 @@ fn content_range_of_none(size: u64) -> HeaderValue {
 
 /// Headers hold visible ASCII; what a message quotes may not be.
 fn header_text(message: &str) -> HeaderValue {
-    let text: Bytes =
-        message.bytes().map(|byte| if matches!(byte, b' '..=b'~') { byte } else { b'?' }).collect();
+    let text: Bytes = message
+        .bytes()
+        .take(HEADER_TEXT_MAX)
+        .map(|byte| if matches!(byte, b' '..=b'~') { byte } else { b'?' })
+        .collect();
     HeaderValue::from_maybe_shared(text).expect("because every byte is visible ASCII or a space")
 }
 

@@ -198,7 +198,12 @@ labels! {
 
 const NOT_FOUND: NoRoute = NoRoute::NotFound(crate::route::Dialect::Hub);
 
+/// What is asked of a repository, with something behind it.
+const VERBS: [&str; 8] =
+    ["revision", "tree", "paths-info", "commits", "branch", "tag", "preupload", "commit"];
+
 fn repo(method: &Method, kind: RepoKind, rest: &[&str]) -> Result<HubRoute, NoRoute> {
+    let all = rest;
     let (repo, rest) = match rest {
         // The Hub once gave out names without namespace; here nothing is called so.
         [_] => (Target::nowhere(), &[][..]),
@@ -228,7 +233,15 @@ fn repo(method: &Method, kind: RepoKind, rest: &[&str]) -> Result<HubRoute, NoRo
         },
         ["preupload", revision] => (POST, HubRoute::Preupload { repo, revision: owned(revision) }),
         ["commit", revision] => (POST, HubRoute::Commit { repo, revision: owned(revision) }),
-        _ => return Err(NOT_FOUND),
+        _ => {
+            return match all {
+                // One without namespace, as above, and what is asked of it.
+                [_, verb, _, ..] if VERBS.contains(verb) => {
+                    Ok(HubRoute::Info { repo: Target::nowhere(), revision: None })
+                }
+                _ => Err(NOT_FOUND),
+            };
+        }
     };
     only(method, allow, route)
 }

@@ -146,8 +146,8 @@ pub struct Policy {
     pub cache: CacheClass,
 }
 
-/// Longer paths name nothing: three names of 96 bytes, even fully percent-encoded, stay far below.
-pub const PATH_BYTES_MAX: usize = 4096;
+/// Longer ones name nothing: a file's path has up to 4096 bytes, and each may be percent-encoded.
+pub const PATH_BYTES_MAX: usize = 14 << 10;
 
 impl Route {
     /// `raw_path` as it came, percent-encoded; `query` without its `?`.
@@ -174,6 +174,9 @@ impl Route {
         }
         if origin == Origin::Operator {
             return Err(NoRoute::NotFound(Dialect::Plain));
+        }
+        if method == Method::OPTIONS && is_of_lfs(&segments) {
+            return Ok(Route::Preflight);
         }
         match segments.as_slice() {
             [""] => only(method, Dialect::Plain, GET, Route::Home),
@@ -243,7 +246,7 @@ impl NoRoute {
     pub fn policy(self) -> Policy {
         let dialect = match self {
             NoRoute::NotFound(dialect) | NoRoute::Method { dialect, .. } => dialect,
-            NoRoute::TooLong => Dialect::Plain,
+            NoRoute::TooLong => Dialect::Hub,
         };
         Policy { name: "none", dialect, body: BodyLimit::None, cache: CacheClass::Never }
     }
@@ -321,8 +324,8 @@ fn hub(method: &Method, raw_path: &str) -> Option<Result<HubRoute, NoRoute>> {
             Some(HubRoute::file(method, Target::new(RepoKind::Model, namespace, name), verb, rest))
         }
         // A name without namespace, which nothing here has.
-        [_, "resolve", _, _, ..] => {
-            Some(HubRoute::file(method, Target::nowhere(), "resolve", &segments[2..]))
+        [_, verb @ ("resolve" | "raw"), _, _, ..] => {
+            Some(HubRoute::file(method, Target::nowhere(), verb, &segments[2..]))
         }
         _ => HubRoute::refused(method, &segments),
     }
@@ -359,6 +362,15 @@ fn git(
         _ => return Err(NoRoute::NotFound(Dialect::Hub)),
     };
     only(method, Dialect::Git, allow, route)
+}
+
+/// A page may ask for these, too.
+fn is_of_lfs(segments: &[&str]) -> bool {
+    match segments {
+        ["api", "lfs", "objects", ..] => true,
+        ["datasets" | "spaces", _, _, rest @ ..] | [_, _, rest @ ..] => matches!(rest, ["info", "lfs", ..]),
+        _ => false,
+    }
 }
 
 /// Below `…/info/lfs`.

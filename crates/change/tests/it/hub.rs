@@ -43,7 +43,11 @@ pub async fn open_with(data: &Path, clock: Clock, large: Option<&Path>) -> Chang
     let store = large.map_or_else(|| ObjectStore::on(disk.clone()), |at| ObjectStore::at(at).unwrap());
     let settings = auth::Settings::default();
     let objects = lfs::Objects::new(database.clone(), store, keys, settings, lfs::Config::default());
-    Changes::new(database, disk, repositories, objects, Limits::default())
+    let check_card: change::CheckCard = |card, _| match card.starts_with(b"broken") {
+        true => Err("it is broken".to_owned()),
+        false => Ok(()),
+    };
+    Changes::new(database, disk, repositories, objects, Limits::default(), check_card)
 }
 
 impl Hub {

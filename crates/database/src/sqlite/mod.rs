@@ -17,6 +17,7 @@ mod objects;
 mod orgs;
 mod packs;
 mod readers;
+mod recent;
 mod repos;
 mod schema;
 mod snapshot;
@@ -31,10 +32,11 @@ use rusqlite::Connection;
 pub use error::{ApplyError, CreateError, DbError, LockError, OpenError, PublishError};
 pub use repos::{Found, NewRepo};
 
-use crate::Clock;
+use crate::{Clock, Membership, RepoKind, Token, UserId};
 use checksum::SEQUENCE;
 use error::WriteError;
 use readers::Readers;
+use recent::{Commits, Recent};
 use writer::Writer;
 
 /// The rows of one data directory. Cheap to clone. When the last clone is dropped, queued writes are
@@ -50,6 +52,14 @@ struct Inner {
     // Before `writer`: the last connection to go is the writer's, which then removes the WAL file.
     readers: Readers,
     writer: Writer,
+    known: Known,
+}
+
+/// What every request asks for: whose token it is, what they belong to, and which repository is meant.
+struct Known {
+    tokens: Recent<[u8; 32], Token>,
+    memberships: Recent<UserId, Arc<[Membership]>>,
+    repos: Recent<(RepoKind, String), Found>,
 }
 
 /// Totals of the node, for metrics. Live repos and packs only.
@@ -72,8 +82,14 @@ impl Database {
     /// Opens or creates `path` (WAL, synchronous=FULL) and migrates it to the current schema.
     pub fn open(path: &Path, clock: Clock) -> Result<Database, OpenError> {
         let conn = schema::open_writer(path)?;
-        let writer = Writer::start(conn).map_err(OpenError::Thread)?;
-        Ok(Database(Arc::new(Inner { clock, readers: Readers::new(path.to_owned()), writer })))
+        let commits = Commits::default();
+        let writer = Writer::start(conn, commits.clone()).map_err(OpenError::Thread)?;
+        let known = Known {
+            tokens: Recent::new(commits.clone()),
+            memberships: Recent::new(commits.clone()),
+            repos: Recent::new(commits),
+        };
+        Ok(Database(Arc::new(Inner { clock, readers: Readers::new(path.to_owned()), writer, known })))
     }
 
     pub fn schema_version(&self) -> i64 {

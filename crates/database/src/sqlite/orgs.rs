@@ -1,5 +1,7 @@
 //! Organisations and who belongs to them.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checksum::{ORG, ORG_MEMBER};
@@ -54,13 +56,19 @@ impl Database {
     }
 
     /// The organisations of a user, by name.
-    pub fn memberships(&self, user: UserId) -> Result<Vec<Membership>, DbError> {
+    pub fn memberships(&self, user: UserId) -> Result<Arc<[Membership]>, DbError> {
+        let known = self.0.known.memberships.get(user, |user| self.read_memberships(*user).map(Some))?;
+        Ok(known.unwrap_or_default())
+    }
+
+    fn read_memberships(&self, user: UserId) -> Result<Arc<[Membership]>, DbError> {
         let sql = "SELECT o.name, m.role FROM org_member m JOIN org o ON o.id = m.org_id
                    WHERE m.account_id = ?1 ORDER BY o.folded";
         self.read(|conn| {
-            all(conn, sql, [user], |row| {
+            let all = all(conn, sql, [user], |row| {
                 Ok(Membership { org: Namespace::from_row(row.get(0)?), role: row.get(1)? })
-            })
+            })?;
+            Ok(all.into())
         })
     }
 

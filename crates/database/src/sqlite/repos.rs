@@ -66,20 +66,23 @@ impl Database {
 
     /// Live repo of that folded name, else the live target of a redirect from it.
     pub fn find_repo(&self, path: &RepoPath) -> Result<Option<Found>, DbError> {
-        let folded = path.folded();
-        if let Some(live) = self.read(|conn| by_name(conn, path.kind, &folded))? {
+        self.0.known.repos.get((path.kind, path.folded()), |(kind, folded)| self.read_found(*kind, folded))
+    }
+
+    fn read_found(&self, kind: RepoKind, folded: &str) -> Result<Option<Found>, DbError> {
+        if let Some(live) = self.read(|conn| by_name(conn, kind, folded))? {
             return Ok(Some(Found::Repo(live)));
         }
         // Both again in one state: a rename between the two would hide the repo from both.
         self.0.readers.snapshot(|conn| {
-            if let Some(live) = by_name(conn, path.kind, &folded)? {
+            if let Some(live) = by_name(conn, kind, folded)? {
                 return Ok(Some(Found::Repo(live)));
             }
             let sql = concat!(
                 repo_sql!(),
                 "JOIN redirect d ON d.repo_id = r.id WHERE d.kind = ?1 AND d.folded = ?2 AND r.state = 0"
             );
-            let target = conn.prepare_cached(sql)?.query_row(params![path.kind, folded], repo).optional()?;
+            let target = conn.prepare_cached(sql)?.query_row(params![kind, folded], repo).optional()?;
             Ok(target.map(Found::Redirect))
         })
     }

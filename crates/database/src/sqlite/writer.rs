@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::WriteError;
+use super::recent::Commits;
 use super::{DbError, schema};
 use crate::fault;
 
@@ -49,10 +50,11 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(conn: Connection) -> std::io::Result<Writer> {
+    pub(super) fn start(conn: Connection, commits: Commits) -> std::io::Result<Writer> {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
-        let thread =
-            std::thread::Builder::new().name("rows-writer".to_owned()).spawn(move || serve(conn, jobs))?;
+        let thread = std::thread::Builder::new()
+            .name("rows-writer".to_owned())
+            .spawn(move || serve(conn, jobs, commits))?;
         Ok(Writer { queue: Some(queue), thread: Mutex::new(Some(thread)) })
     }
 
@@ -162,7 +164,7 @@ where
 }
 
 /// The thread's life.
-fn serve(conn: Connection, mut jobs: mpsc::Receiver<Message>) {
+fn serve(conn: Connection, mut jobs: mpsc::Receiver<Message>, commits: Commits) {
     conn.wal_hook(Some(|_, pages| {
         WAL_PAGES.set(u32::try_from(pages).unwrap_or(0));
         Ok(())
@@ -173,7 +175,7 @@ fn serve(conn: Connection, mut jobs: mpsc::Receiver<Message>) {
             None => break None,
             Some(Message::Stop(done)) => break Some(done),
             Some(Message::Job(first)) => {
-                let stop = batch(&conn, first, &mut jobs);
+                let stop = batch(&conn, first, &mut jobs, &commits);
                 if stop.is_some() {
                     break stop;
                 }
@@ -201,6 +203,7 @@ fn batch(
     conn: &Connection,
     first: Box<dyn Job>,
     jobs: &mut mpsc::Receiver<Message>,
+    commits: &Commits,
 ) -> Option<oneshot::Sender<()>> {
     let started = Instant::now();
     let mut stop = None;
@@ -228,6 +231,7 @@ fn batch(
         }
         Ok(conn.execute_batch("COMMIT")?)
     });
+    commits.count();
     match &result {
         Ok(()) if applies => fault::point(fault::Point::ApplyAfterCommit),
         Ok(()) => {}
@@ -347,7 +351,7 @@ mod tests {
             answers.push(answer);
         }
         while let Ok(Message::Job(first)) = waiting.try_recv() {
-            assert!(batch(conn, first, &mut waiting).is_none());
+            assert!(batch(conn, first, &mut waiting, &Commits::default()).is_none());
             assert!(conn.is_autocommit());
         }
         let told = answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect();
@@ -424,7 +428,7 @@ mod tests {
         for n in 1..2 * BATCH_MAX as i64 {
             queue.try_send(Message::Job(insert(n).0)).ok().unwrap();
         }
-        batch(&conn, insert(0).0, &mut waiting);
+        batch(&conn, insert(0).0, &mut waiting, &Commits::default());
         assert!(waiting.len() >= BATCH_MAX);
     }
 

@@ -175,7 +175,8 @@ impl Unreadable {
 }
 
 fn is_sha256(hash_algo: &RawValue) -> bool {
-    json::text(hash_algo).is_some_and(|algo| algo == "sha256" || algo.is_empty())
+    // With an underscore it comes from @huggingface/hub.
+    json::text(hash_algo).is_some_and(|algo| matches!(&*algo, "sha256" | "sha_256" | ""))
 }
 
 /// `transfers` is a set: git-lfs writes it in the order of a Go map.

@@ -97,6 +97,12 @@ pub enum EditError {
         plan::NODES_MAX
     )]
     TooMany,
+    #[error(
+        ".gitattributes would be larger than {} bytes, and then no rule in it counts; write fewer and wider rules, such as \
+         *.bin",
+        crate::attributes::FILE_BYTES_MAX
+    )]
+    Attributes,
     #[error("{0}")]
     Object(#[from] ObjectError),
     #[error("cannot read what is already here: {0}")]

@@ -201,6 +201,21 @@ impl Pack {
         (0..self.section.pointers).map(|nth| self.section.pointer(&self.blob, nth))
     }
 
+    /// The pointer that the blob is, if it is one.
+    pub fn pointer(&self, blob: &Oid) -> Option<Pointer> {
+        let (mut low, mut high) = (0, self.section.pointers);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let pointer = self.section.pointer(&self.blob, middle);
+            match pointer.blob.cmp(blob) {
+                std::cmp::Ordering::Equal => return Some(pointer),
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+            }
+        }
+        None
+    }
+
     fn entries_end(&self) -> u64 {
         (self.section.pack_len - TRAILER_BYTES) as u64
     }

@@ -18,6 +18,7 @@ pub use store::{CacheLimits, Repositories, SnapshotError};
 
 use crate::object::{self, Commit, PackHasher, Tag};
 use crate::pack::EntryHeader;
+use crate::pointer::Target;
 use crate::{Kind, Pack};
 
 /// Refs and objects of one repository at one generation. Lookup goes through its own packs only: what is not found
@@ -239,6 +240,12 @@ impl Snapshot {
             };
         }
         Ok(max)
+    }
+
+    /// The large object that the blob points at, if it is here and does. Found out when its pack was indexed.
+    pub fn pointer(&self, blob: &Oid) -> Option<Target> {
+        let pointer = self.locate_pack(blob)?.0.pointer(blob)?;
+        Some(Target { sha256: pointer.sha256, size: pointer.size })
     }
 
     pub(crate) fn locate_pack(&self, oid: &Oid) -> Option<(&Pack, u32)> {

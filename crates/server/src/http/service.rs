@@ -88,7 +88,7 @@ async fn dispatch(
         Route::LfsComplete { sha256 } => lfs::complete(server, request, exchange, sha256).await,
         Route::LfsVerify { sha256 } => lfs::verify(server, request, exchange, sha256).await,
         Route::Hub(route) => hub::dispatch(server, request, exchange, route).await,
-        Route::Preflight => Ok(hub::preflight()),
+        Route::Preflight => Ok(hub::preflight(request.headers())),
         Route::DatasetsServer => {
             Err(Error::Missing("this hub has no dataset viewer; datasets are read without it".to_owned()))
         }
@@ -119,7 +119,8 @@ fn stamp(response: &mut Response<Body>, policy: &Policy, exchange: &Exchange) {
         headers.insert(REQUEST_ID, id);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if policy.dialect == Dialect::Hub {
+    // Whatever takes a token in a header. Not git, whose clients are no pages.
+    if matches!(policy.dialect, Dialect::Hub | Dialect::Lfs) {
         hub::allow_any_origin(headers);
     }
     let cache_control = match policy.cache {

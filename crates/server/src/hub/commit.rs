@@ -35,7 +35,7 @@ pub(super) async fn commit(
     let form = form(&call)?;
     let mut codings = call.request.headers().get_all(header::CONTENT_ENCODING).iter();
     if codings.any(|coding| !matches!(coding.as_bytes(), b"" | b"identity")) {
-        return Err(Error::Encoding("of a commit".to_owned()));
+        return Err(Error::EncodedCommit);
     }
     let max = call.request.body_max;
     let mut receiving = Receiving::new(form);
@@ -94,8 +94,11 @@ fn form(call: &Call<'_>) -> Result<Form, Error> {
 }
 
 /// Since 1.20 `huggingface_hub` uploads what goes to LFS by Xet, and there is no way to tell it otherwise but to ask for
-/// the file in the commit.
+/// the file in the commit. `datasets` has deleted its files by then, so it is not asked for them.
 fn client(agent: &str) -> Client {
+    if agent.starts_with("datasets/") {
+        return Client::Lfs;
+    }
     let version = agent.split("hf_hub/").nth(1).map(|rest| rest.split(|c: char| !c.is_ascii_digit()));
     let mut numbers = version.into_iter().flatten().map(|digits| digits.parse::<u32>().unwrap_or(0));
     match (numbers.next(), numbers.next()) {
@@ -112,7 +115,8 @@ mod tests {
     fn who_uploads_by_lfs() {
         for (agent, expected) in [
             ("unknown/None; hf_hub/2.4.0; python/3.11.7", Client::Inline),
-            ("datasets/5.2.0; hf_hub/1.20.0; python/3.11.7", Client::Inline),
+            ("transformers/5.24.0; hf_hub/1.20.0; python/3.11.7", Client::Inline),
+            ("datasets/5.2.0; hf_hub/2.4.0; python/3.11.7", Client::Lfs),
             ("unknown/None; hf_hub/1.19.2; python/3.11.7", Client::Lfs),
             ("unknown/None; hf_hub/0.36.2; python/3.11.7", Client::Lfs),
             ("node", Client::Lfs),

@@ -153,7 +153,7 @@ fn link_next(headers: &mut HeaderMap, url: &str) {
 }
 
 /// The answer to a browser that asks whether a page of another origin may ask us.
-pub(crate) fn preflight() -> Response<Body> {
+pub(crate) fn preflight(asked: &HeaderMap) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
@@ -161,12 +161,11 @@ pub(crate) fn preflight() -> Response<Body> {
         header::ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
     );
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static(
-            "Authorization, Content-Type, Range, If-None-Match, If-Range, Accept, X-Request-Id, X-Amzn-Trace-Id",
-        ),
-    );
+    // Whatever it would send: every header is as harmless from a page as from any other client.
+    let allowed = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+    let allowed = allowed.unwrap_or_else(|| HeaderValue::from_static("Authorization, Content-Type, Range"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    headers.insert(header::VARY, HeaderValue::from_static("Access-Control-Request-Headers"));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     response
 }
@@ -178,7 +177,7 @@ pub(crate) fn allow_any_origin(headers: &mut HeaderMap) {
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(
             "X-Repo-Commit, X-Request-Id, X-Error-Code, X-Error-Message, X-Total-Count, ETag, Link, Accept-Ranges, \
-             Content-Range, X-Linked-Size, X-Linked-ETag, X-Xet-Hash",
+             Content-Disposition, Content-Range, X-Linked-Size, X-Linked-ETag, X-Xet-Hash",
         ),
     );
 }

@@ -73,8 +73,14 @@ async fn send(
         Asked::Nothing => return Err(Error::NoSuchRange { size: file.size }),
     };
     let sent = match &range {
-        Some(range) if !is_head => body(&call, &access, &at, &file, range.clone()).await?,
-        _ => Sent::Bytes(Body::empty()),
+        Some(range) if !is_head => body(&call, &access, &at, &file, path, range.clone()).await?,
+        _ => {
+            // What a GET would refuse is not promised.
+            if let Content::Large(sha256) = &file.content {
+                call.hub().large_is_there(&access, *sha256, file.size)?;
+            }
+            Sent::Bytes(Body::empty())
+        }
     };
     let mut response = match sent {
         Sent::Bytes(body) => {
@@ -109,17 +115,20 @@ async fn body(
     access: &auth::Authorized<Read>,
     at: &At,
     file: &File,
+    path: &str,
     range: Range<u64>,
 ) -> Result<Sent, Error> {
     match &file.content {
         Content::Blob(oid) => Ok(Sent::Bytes(blob(at, *oid, file.size, range).await?)),
-        Content::Large(sha256) => match call.hub().large(access, *sha256, file.size).await? {
-            Resolved::Elsewhere(url) => Ok(Sent::Elsewhere(url)),
-            Resolved::Here(object) => {
-                let body = content(&object, range).await.map_err(crate::lfs::unreadable)?;
-                Ok(Sent::Bytes(body))
+        Content::Large(sha256) => {
+            match call.hub().large(access, *sha256, file.size, &saved_as(path)).await? {
+                Resolved::Elsewhere(url) => Ok(Sent::Elsewhere(url)),
+                Resolved::Here(object) => {
+                    let body = content(&object, range).await.map_err(crate::lfs::unreadable)?;
+                    Ok(Sent::Bytes(body))
+                }
             }
-        },
+        }
     }
 }
 
@@ -200,11 +209,19 @@ fn is_harmless(content_type: &str, file_name: &str) -> bool {
 /// With the name in both forms, since not every client reads the newer one.
 fn disposition(file_name: &str, shown: bool) -> HeaderValue {
     let kind = if shown { "inline" } else { "attachment" };
+    HeaderValue::try_from(named(kind, file_name)).expect("because it is ASCII")
+}
+
+/// What a bucket says of the file that stands at `path`.
+fn saved_as(path: &str) -> String {
+    named("attachment", path.rsplit('/').next().unwrap_or(path))
+}
+
+fn named(kind: &str, file_name: &str) -> String {
     let encoded = utf8_percent_encode(file_name, NON_ALPHANUMERIC);
     let is_plain = |c: char| c.is_ascii_graphic() && c != '"' && c != '\\' || c == ' ';
     let plain: String = file_name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    HeaderValue::try_from(format!("{kind}; filename*=UTF-8''{encoded}; filename=\"{plain}\";"))
-        .expect("because it is ASCII")
+    format!("{kind}; filename*=UTF-8''{encoded}; filename=\"{plain}\";")
 }
 
 #[cfg(test)]

@@ -57,7 +57,6 @@ const ROUNDING_S: i64 = 5 * 60;
 /// as: of an upload's headers those that S3 keeps need not be signed, so whoever has its URL chooses them. (Clients know
 /// `identity`, which git-lfs, curl and Python's were seen to take.)
 const AS_STORED: &str = concat!(
-    "&response-content-disposition=attachment",
     "&response-content-encoding=identity",
     "&response-content-type=application%2Foctet-stream",
     "&x-id=GetObject"
@@ -111,8 +110,17 @@ impl Signer {
 
     /// A URL to GET the bytes under `key`, whole or in ranges, for at least `lifetime` and up to five minutes more.
     pub fn get(&self, key: &str, lifetime: Duration) -> String {
+        self.get_as(key, "attachment", lifetime)
+    }
+
+    /// As [`Signer::get`], with this `Content-Disposition`. One that shows the object would make it a page of the
+    /// bucket's host.
+    pub fn get_as(&self, key: &str, disposition: &str, lifetime: Duration) -> String {
         let valid = self.0.valid(lifetime, ROUNDING_S);
-        self.0.identity.sign(valid, &Request { query: AS_STORED, ..Request::new("GET", key) })
+        let mut query = "&response-content-disposition=".to_owned();
+        encode_query(disposition, &mut query);
+        query.push_str(AS_STORED);
+        self.0.identity.sign(valid, &Request { query: &query, ..Request::new("GET", key) })
     }
 
     /// A URL to PUT the `size` bytes whose hash is `sha256` under `key`, and no others, if the bucket enforces

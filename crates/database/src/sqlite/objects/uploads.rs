@@ -6,7 +6,7 @@ use super::reservations::{Reservation, Reserving};
 use super::{column, links, quota, reservations};
 use crate::sqlite::checksum::{MULTIPART, Record, UPLOAD, UPLOAD_OBJECTS};
 use crate::sqlite::{Database, DbError, PublishError, all};
-use crate::{Begun, NewUpload, Publish, Quota, RepoId, Sha256, Upload, UploadId, UserId};
+use crate::{Awaited, Begun, NewUpload, Publish, Quota, RepoId, Sha256, Upload, UploadId, UserId};
 
 /// Of an object in the column `objects`.
 const ENTRY_BYTES: usize = 40;
@@ -34,6 +34,33 @@ impl Database {
     /// Whether [`Database::upload`] would find it, without reading what it holds.
     pub fn upload_is_open(&self, id: UploadId) -> Result<bool, DbError> {
         self.read(|conn| is_open(conn, id))
+    }
+
+    /// By the last upload of the repo, of those open, that is to bring each of `objects`. Of many under way only the last
+    /// ones are looked at.
+    pub fn uploads_awaiting(&self, repo: RepoId, objects: &[(Sha256, u64)]) -> Result<Vec<Awaited>, DbError> {
+        const UPLOADS_MAX: u32 = 100;
+        let sql = "SELECT id, account_id FROM upload WHERE repo_id = ?1 AND closed = 0
+                   ORDER BY expires_ms DESC, id DESC LIMIT ?2";
+        self.0.readers.snapshot(|conn| {
+            let uploads: Vec<(UploadId, Option<UserId>)> =
+                all(conn, sql, params![repo, UPLOADS_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let (mut wanted, mut found) = (objects.to_vec(), Vec::new());
+            for (upload, by) in uploads {
+                let is_in = |entries: &[[u8; ENTRY_BYTES]], object: &(Sha256, u64)| {
+                    entries.binary_search_by_key(object, decode).is_ok()
+                };
+                let (here, left): (Vec<_>, Vec<_>) = with_entries(conn, upload, |entries| {
+                    wanted.iter().copied().partition(|object| is_in(entries, object))
+                })?;
+                found.extend(here.into_iter().map(|(sha256, size)| Awaited { upload, by, sha256, size }));
+                wanted = left;
+                if wanted.is_empty() {
+                    break;
+                }
+            }
+            Ok(found)
+        })
     }
 
     /// The ids that S3 gave to multipart uploads, so that they can be aborted.
