@@ -67,7 +67,7 @@ async fn probes_pages_and_what_is_not_there() {
     let dumb = hub.ask("GET /ann/Model/info/refs HTTP/1.1", b"").await;
     assert_eq!(dumb.status, 403);
     assert!(dumb.text().contains("smart HTTP"), "{}", dumb.text());
-    assert_eq!(hub.ask(&format!("GET /{} HTTP/1.1", "a".repeat(5000)), b"").await.status, 414);
+    assert_eq!(hub.ask(&format!("GET /{} HTTP/1.1", "a".repeat(15_000)), b"").await.status, 414);
 
     let page = hub.ask("GET /metrics HTTP/1.1", b"").await.text();
     for line in [
