@@ -78,7 +78,7 @@ def test_llama_cpp(lfs_hub, model):
     assert HubApi(lfs_hub.url).get(f"/api/models/{model}/refs", user_agent=LLAMA_CPP).status == 401
     # Before it read trees it asked for a manifest, as Ollama does.
     answer = client.ask("GET", f"/v2/{model}/manifests/latest", accept="application/json")
-    assert answer.status == 404
+    assert answer.status == 501
 
 
 @pytest.mark.client("vLLM (requests replayed)", "current")

@@ -159,7 +159,7 @@ impl FromStr for RepoPath {
             ["models", namespace, name] => RepoPath::new(RepoKind::Model, namespace, name),
             ["datasets", namespace, name] => RepoPath::new(RepoKind::Dataset, namespace, name),
             ["spaces", namespace, name] => RepoPath::new(RepoKind::Space, namespace, name),
-            _ => Err(NameError::Shape(s.to_owned())),
+            _ => Err(NameError::Shape(shown(s))),
         }
     }
 }
@@ -175,12 +175,21 @@ fn check_characters(s: &str) -> Result<(), NameError> {
     let characters = s.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     let ends = !s.starts_with(['-', '.']) && !s.ends_with(['-', '.']);
     if s.is_empty() || s.len() > 96 || !characters || !ends || s.contains("--") || s.contains("..") {
-        return Err(NameError::Characters(s.to_owned()));
+        return Err(NameError::Characters(shown(s)));
     }
     if s.to_ascii_lowercase().ends_with(".git") {
         return Err(NameError::Reserved(s.to_owned()));
     }
     Ok(())
+}
+
+/// What is no name may be of any length; a message is not.
+fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 200;
+    match text.char_indices().nth(CHARS_MAX) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}...", &text[..end]),
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use auth::{Admin, Authorized, Identity, Write};
 use bytes::Bytes;
-use change::NewCommit;
+use change::{NewCommit, RepoError};
 use database::{CreateError, Gating, NewRepo, Repo, RepoKind, RepoPath, RepoSettings, Visibility};
 use serde::Deserialize;
 
@@ -63,8 +63,7 @@ impl Hub {
             Some(parts) => parts,
             None => (organization.filter(|name| !name.is_empty()).unwrap_or(own), name),
         };
-        RepoPath::new(kind, namespace, name)
-            .map_err(|error| HubError::Invalid(crate::at::shown(&error.to_string())))
+        RepoPath::new(kind, namespace, name).map_err(|error| HubError::Invalid(error.to_string()))
     }
 
     pub async fn create(
@@ -110,8 +109,11 @@ impl Hub {
         };
         if let Err(error) = self.first_commit(identity, &repo, planned).await {
             // Half a repository would be in the way of the next try.
-            if let Err(error) = self.0.changes.delete_repo(&repo).await {
-                tracing::warn!(repo = %repo.path, %error, "a repository without its first commit stays");
+            match self.0.changes.delete_repo(&repo).await {
+                Ok(()) | Err(RepoError::Gone) => {}
+                Err(error) => {
+                    tracing::warn!(repo = %repo.path, %error, "a repository without its first commit stays");
+                }
             }
             return Err(error);
         }

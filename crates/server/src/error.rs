@@ -34,8 +34,8 @@ pub enum Error {
     MediaType(&'static str),
     #[error("Content-Encoding '{0}' is not supported; use gzip or none")]
     Encoding(String),
-    #[error("a commit cannot be sent with a Content-Encoding; send it as it is")]
-    EncodedCommit,
+    #[error("a commit cannot be sent with Content-Encoding '{0}'; send it as it is")]
+    EncodedCommit(String),
     #[error("the request is larger than the {max} bytes that are accepted here")]
     TooLarge { max: u64 },
     /// The same, of what is in it.
@@ -154,7 +154,7 @@ impl Error {
             Error::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Error::UriTooLong => StatusCode::URI_TOO_LONG,
             Error::BadRequest(_) | Error::CutShort => StatusCode::BAD_REQUEST,
-            Error::MediaType(_) | Error::Encoding(_) | Error::EncodedCommit => {
+            Error::MediaType(_) | Error::Encoding(_) | Error::EncodedCommit(_) => {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE
             }
             Error::TooLarge { .. } | Error::TooMany(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -279,7 +279,7 @@ impl Error {
             Error::Unprocessable(_) => "UnprocessableEntity",
             Error::Method(_) => "MethodNotAllowed",
             Error::UriTooLong => "UriTooLong",
-            Error::MediaType(_) | Error::Encoding(_) | Error::EncodedCommit => "UnsupportedMediaType",
+            Error::MediaType(_) | Error::Encoding(_) | Error::EncodedCommit(_) => "UnsupportedMediaType",
             Error::NoSuchRange { .. } => "RangeNotSatisfiable",
             Error::Slow => "Timeout",
             Error::BadRequest(_) | Error::Malformed(_) | Error::CutShort => "BadRequest",

@@ -34,8 +34,8 @@ pub(super) async fn commit(
     call.server.node.writable()?;
     let form = form(&call)?;
     let mut codings = call.request.headers().get_all(header::CONTENT_ENCODING).iter();
-    if codings.any(|coding| !matches!(coding.as_bytes(), b"" | b"identity")) {
-        return Err(Error::EncodedCommit);
+    if let Some(coding) = codings.find(|coding| !matches!(coding.as_bytes(), b"" | b"identity")) {
+        return Err(Error::EncodedCommit(coding.to_str().unwrap_or_default().to_owned()));
     }
     let max = call.request.body_max;
     let mut receiving = Receiving::new(form);
