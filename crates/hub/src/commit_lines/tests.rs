@@ -361,6 +361,20 @@ fn mutations_never_panic() {
     }
 }
 
+#[test]
+fn the_corpus_of_the_fuzzer() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/commit_lines");
+    let mut count = 0;
+    for entry in std::fs::read_dir(corpus).unwrap() {
+        let data = std::fs::read(entry.unwrap().path()).unwrap();
+        for end in 0..=data.len() {
+            fuzz(&data[..end]);
+        }
+        count += 1;
+    }
+    assert!(count > 0, "no corpus in {corpus}");
+}
+
 /// What any JSON parser makes of a line is what this one makes of it.
 #[test]
 fn strings_are_read_as_serde_json_reads_them() {
