@@ -4,20 +4,30 @@ use http::{HeaderMap, header};
 
 use crate::config::Config;
 
-/// `scheme://host[:port]`: `server.public_url`, else what the request was sent to. A proxy says by `X-Forwarded-Proto`
-/// that its clients come by https.
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+const FORWARDED_HOST: &str = "x-forwarded-host";
+
+/// `scheme://host[:port]`: `server.public_url`, else what a proxy says it was asked for, else what the request was sent
+/// to.
 pub(crate) fn base_url(config: &Config, headers: &HeaderMap) -> String {
     if let Some(url) = &config.server.public_url {
         return url.as_str().to_owned();
     }
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     // Of several proxies, the first in the list is the one that the client met.
-    let first = text("x-forwarded-proto").and_then(|list| list.split(',').next()).map(str::trim);
-    let scheme =
-        if first.is_some_and(|proto| proto.eq_ignore_ascii_case("https")) { "https" } else { "http" };
+    let first = |name| text(name).and_then(|list| list.split(',').next()).map(str::trim);
+    let is_https = first(FORWARDED_PROTO).is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
+    let scheme = if is_https { "https" } else { "http" };
     let listen = config.server.listen.to_string();
-    let host = text(header::HOST.as_str()).filter(|host| is_host(host)).unwrap_or(&listen);
+    let named = first(FORWARDED_HOST).filter(|host| is_host(host));
+    let host = named.or_else(|| text(header::HOST.as_str()).filter(|host| is_host(host))).unwrap_or(&listen);
     format!("{scheme}://{host}")
+}
+
+/// Of a request that came from no proxy.
+pub(crate) fn forget_proxies(headers: &mut HeaderMap) {
+    headers.remove(FORWARDED_PROTO);
+    headers.remove(FORWARDED_HOST);
 }
 
 /// What may stand in a page or an address as it is: a name or address and a port.
@@ -58,6 +68,10 @@ mod tests {
         assert_eq!(url(&config, &[("host", "hub"), ("x-forwarded-proto", "https")]), "https://hub");
         assert_eq!(url(&config, &[("host", "hub"), ("x-forwarded-proto", "HTTPS, http")]), "https://hub");
         assert_eq!(url(&config, &[("host", "hub"), ("x-forwarded-proto", "ftp")]), "http://hub");
+        let proxied =
+            [("host", "inner:8080"), ("x-forwarded-host", "hub.example, x"), ("x-forwarded-proto", "https")];
+        assert_eq!(url(&config, &proxied), "https://hub.example");
+        assert_eq!(url(&config, &[("host", "hub"), ("x-forwarded-host", "<b>")]), "http://hub");
         config.server.public_url = Some("https://public".parse().unwrap());
         assert_eq!(url(&config, &[("host", "hub")]), "https://public");
     }

@@ -89,6 +89,10 @@ async fn maintain(node: Arc<Node>) -> bool {
     match node.changes.maintain(false).await {
         Ok(report) => {
             tracing::debug!(%report, "maintenance");
+            // So that who asks for a list seldom waits for it.
+            if let Err(error) = node.hub.refresh().await {
+                tracing::warn!(%error, "what cards say is not up to date");
+            }
             true
         }
         Err(error) => {

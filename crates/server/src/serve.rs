@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Node;
+use crate::address;
 use crate::git::Builds;
 use crate::http::{self, Connection, Phase, Timeouts};
 use crate::metrics::Metrics;
@@ -231,9 +233,16 @@ async fn connection(server: Arc<Server>, stream: TcpStream, origin: Origin, _per
         write: configured.write_timeout.duration(),
     };
     let phase = Phase::new();
+    let peer = stream.peer_addr().map(|peer| peer.ip());
+    let is_proxy =
+        peer.is_ok_and(|peer| configured.trusted_proxies.iter().any(|network| network.contains(peer)));
     let io = TokioIo::new(Connection::new(stream, timeouts, Arc::clone(&phase)));
-    let service =
-        service_fn(|request| http::handle(Arc::clone(&server), Arc::clone(&phase), origin, request));
+    let service = service_fn(|mut request: ::http::Request<Incoming>| {
+        if !is_proxy {
+            address::forget_proxies(request.headers_mut());
+        }
+        http::handle(Arc::clone(&server), Arc::clone(&phase), origin, request)
+    });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             // A client may end its side after the last request.

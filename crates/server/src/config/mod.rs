@@ -5,11 +5,12 @@
 
 mod limits;
 mod load;
+mod network;
 mod objects;
 pub mod units;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -17,6 +18,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use load::{ConfigError, environment, load};
+pub use network::{Network, NetworkError};
 pub use objects::{Lfs, Secret, SecretError, StorageUrl, StorageUrlError};
 pub use units::{Size, Span};
 
@@ -44,6 +46,9 @@ pub struct Server {
     /// answered URLs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub public_url: Option<PublicUrl>,
+    /// Whose `X-Forwarded-Proto` and `X-Forwarded-Host` say how clients reach this server, unless `public_url` does:
+    /// `["127.0.0.1", "10.0.0.0/8"]`. From anybody else they count for nothing.
+    pub trusted_proxies: Vec<Network>,
     /// Serves `/metrics`, `/healthz` and `/readyz` there instead of on `listen`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<SocketAddr>,
@@ -249,6 +254,10 @@ impl Default for Server {
         Server {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             public_url: None,
+            trusted_proxies: vec![
+                Network::of(Ipv4Addr::LOCALHOST.into()),
+                Network::of(Ipv6Addr::LOCALHOST.into()),
+            ],
             metrics_listen: None,
             max_connections: nonzero(4096),
             header_timeout: Span::seconds(15),
