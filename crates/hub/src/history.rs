@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::at::At;
 use crate::dates::iso;
-use crate::{HubError, blocking};
+use crate::kept::Kept;
+use crate::{Hub, HubError, blocking};
 
 #[derive(Debug, Serialize)]
 pub struct Commit {
@@ -43,19 +44,46 @@ const PAGE: usize = 50;
 const PAGE_MAX: usize = 1000;
 const COMMITS_MAX: usize = 1_000_000;
 
-impl At {
-    /// `page` counts from 0.
-    pub async fn log(&self, page: usize, limit: Option<usize>, formatted: bool) -> Result<Log, HubError> {
-        let limit = limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
-        let at = self.clone();
-        let (entries, total) = blocking(move || {
-            let limits = WalkLimits { commits_max: COMMITS_MAX };
-            log::log(&at.snapshot, &at.commit, page.saturating_mul(limit), limit, &limits)
-        })
-        .await?;
-        Ok(Log { commits: entries.into_iter().map(|entry| commit(&entry, formatted)).collect(), total })
-    }
+/// Whole histories take that many bytes.
+const KEPT_BYTES_MAX: usize = 32 << 20;
 
+/// In which order the commits that a commit reaches are shown.
+pub(crate) type Orders = Kept<Vec<Oid>>;
+
+pub(crate) fn orders() -> Orders {
+    Kept::new(KEPT_BYTES_MAX)
+}
+
+impl Hub {
+    /// `page` counts from 0.
+    pub async fn log(
+        &self,
+        at: &At,
+        page: usize,
+        limit: Option<usize>,
+        formatted: bool,
+    ) -> Result<Log, HubError> {
+        let limit = limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
+        let walk = || async {
+            let at = at.clone();
+            let limits = WalkLimits { commits_max: COMMITS_MAX };
+            let order = blocking(move || log::order(&at.snapshot, &at.commit, &limits)).await?;
+            let bytes = order.len() * size_of::<Oid>();
+            Ok((order, bytes))
+        };
+        let order = self.0.orders.get((at.snapshot.repo().id, at.commit), walk).await?;
+        let start = page.saturating_mul(limit).min(order.len());
+        let shown = order[start..order.len().min(start + limit)].to_vec();
+        let at = at.clone();
+        let entries = blocking(move || {
+            shown.iter().map(|id| log::entry(&at.snapshot, id)).collect::<Result<Vec<_>, _>>()
+        });
+        let commits = entries.await?.iter().map(|entry| commit(entry, formatted)).collect();
+        Ok(Log { commits, total: order.len() })
+    }
+}
+
+impl At {
     /// When the commit was made, in milliseconds since the epoch.
     pub(crate) fn modified_ms(&self) -> Result<i64, HubError> {
         Ok(self.snapshot.commit(&self.commit)?.committer_seconds.saturating_mul(1000))

@@ -49,6 +49,7 @@ struct Inner {
     objects: Objects,
     settings: Settings,
     facts: facts::State,
+    orders: history::Orders,
 }
 
 /// What an administrator set.
@@ -74,7 +75,8 @@ impl Hub {
         settings: Settings,
     ) -> Hub {
         let facts = facts::State::default();
-        Hub(Arc::new(Inner { database, repositories, changes, objects, settings, facts }))
+        let orders = history::orders();
+        Hub(Arc::new(Inner { database, repositories, changes, objects, settings, facts, orders }))
     }
 
     pub fn database(&self) -> &Database {

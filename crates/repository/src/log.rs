@@ -52,28 +52,18 @@ pub fn entry(s: &Snapshot, id: &Oid) -> Result<Entry, ReadError> {
     })
 }
 
-/// The commits that `tip` reaches, itself first: at most `max` of them behind the first `skip`, and how many there are in
-/// all. By the date of the committer, as `git log` has them.
-pub fn log(
-    s: &Snapshot,
-    tip: &Oid,
-    skip: usize,
-    max: usize,
-    limits: &WalkLimits,
-) -> Result<(Vec<Entry>, usize), WalkError> {
+/// The commits that `tip` reaches, itself first, by the date of the committer, as `git log` has them.
+pub fn order(s: &Snapshot, tip: &Oid, limits: &WalkLimits) -> Result<Vec<Oid>, WalkError> {
     let mut queue = Queue::new(s, tip)?;
-    let (mut entries, mut count) = (Vec::new(), 0);
+    let mut order = Vec::new();
     while let Some((id, parents)) = queue.next()? {
-        if (skip..skip.saturating_add(max)).contains(&count) {
-            entries.push(entry(s, &id)?);
-        }
-        count += 1;
-        if count > limits.commits_max {
+        if order.len() >= limits.commits_max {
             return Err(WalkError::TooManyCommits { max: limits.commits_max });
         }
+        order.push(id);
         queue.add(&parents)?;
     }
-    Ok((entries, count))
+    Ok(order)
 }
 
 /// For each of `paths` the last commit that `tip` reaches in which it was changed; `None` for those of which that is not

@@ -30,7 +30,7 @@ pub(super) async fn commits(
     let (page, limit) = (query.number("p")?.unwrap_or(0), query.number("limit")?);
     let formatted = query.all("expand").any(|field| field == "formatted");
     let at = call.hub().at(&access, revision).await?;
-    let log = at.log(page, limit, formatted).await?;
+    let log = call.hub().log(&at, page, limit, formatted).await?;
     let mut response = json(&log.commits);
     response.headers_mut().insert(TOTAL_COUNT, HeaderValue::from(log.total));
     let shown = page.saturating_mul(limit.unwrap_or(log.commits.len())) + log.commits.len();
