@@ -34,8 +34,9 @@ def made(api, named):
 
 @pytest.mark.covers("hub.whoami", "hub.user")
 def test_who_am_i(hub, api):
-    told = api.get("/api/whoami-v2").json()
-    assert (told["name"], told["type"], told["orgs"]) == ("alice", "user", [])
+    name = f"who{next(hub.names)}"
+    told = HubApi(hub.url, hub.user(name)).get("/api/whoami-v2").json()
+    assert (told["name"], told["type"], told["orgs"]) == (name, "user", [])
     assert told["auth"]["accessToken"]["role"] == "write"
     for answer in (HubApi(hub.url).get("/api/whoami-v2"), HubApi(hub.url, "hf_" + "x" * 40).get("/api/whoami-v2")):
         assert answer.status == 401 and answer.headers["x-error-message"].startswith("Invalid credentials")
