@@ -32,7 +32,7 @@ use rusqlite::Connection;
 pub use error::{ApplyError, CreateError, DbError, LockError, OpenError, PublishError};
 pub use repos::{Found, NewRepo};
 
-use crate::{Clock, Membership, RepoKind, Token, UserId};
+use crate::{Clock, Link, Membership, Repo, RepoId, RepoKind, Sha256, Token, TokenId, UserId};
 use checksum::SEQUENCE;
 use error::WriteError;
 use readers::Readers;
@@ -55,11 +55,14 @@ struct Inner {
     known: Known,
 }
 
-/// What every request asks for: whose token it is, what they belong to, and which repository is meant.
+/// What every request asks for: whose token it is, what they belong to, which repository is meant, and which object of it.
 struct Known {
     tokens: Recent<[u8; 32], Token>,
+    tokens_by_id: Recent<TokenId, (Token, [u8; 32])>,
     memberships: Recent<UserId, Arc<[Membership]>>,
     repos: Recent<(RepoKind, String), Found>,
+    repos_by_id: Recent<RepoId, Repo>,
+    links: Recent<(RepoId, Sha256), Link>,
 }
 
 /// Totals of the node, for metrics. Live repos and packs only.
@@ -86,6 +89,9 @@ impl Database {
         let writer = Writer::start(conn, commits.clone()).map_err(OpenError::Thread)?;
         let known = Known {
             tokens: Recent::new(commits.clone()),
+            tokens_by_id: Recent::new(commits.clone()),
+            repos_by_id: Recent::new(commits.clone()),
+            links: Recent::new(commits.clone()),
             memberships: Recent::new(commits.clone()),
             repos: Recent::new(commits),
         };

@@ -89,7 +89,7 @@ impl Database {
 
     /// Deleted ones too, until their packs are.
     pub fn repo(&self, id: RepoId) -> Result<Option<Repo>, DbError> {
-        self.read(|conn| by_id(conn, id))
+        self.0.known.repos_by_id.get(id, |id| self.read(|conn| by_id(conn, *id)))
     }
 
     /// Live repos in order of (kind, folded path), after `after` (exclusive), at most `limit`.

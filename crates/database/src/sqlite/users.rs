@@ -79,13 +79,15 @@ impl Database {
 
     /// As [`Database::token_by_hash`], with the hash.
     pub fn token_by_id(&self, id: TokenId) -> Result<Option<(Token, [u8; 32])>, DbError> {
-        self.read(|conn| {
-            let sql = "SELECT hash FROM token WHERE id = ?1";
-            let hash: Option<[u8; 32]> =
-                conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
-            let sql = concat!(token_sql!(), "WHERE t.id = ?1");
-            let token = conn.prepare_cached(sql)?.query_row([id], token).optional()?;
-            Ok(token.zip(hash))
+        self.0.known.tokens_by_id.get(id, |id| {
+            self.read(|conn| {
+                let sql = "SELECT hash FROM token WHERE id = ?1";
+                let hash: Option<[u8; 32]> =
+                    conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
+                let sql = concat!(token_sql!(), "WHERE t.id = ?1");
+                let token = conn.prepare_cached(sql)?.query_row([id], token).optional()?;
+                Ok(token.zip(hash))
+            })
         })
     }
 

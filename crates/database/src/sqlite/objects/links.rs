@@ -20,7 +20,7 @@ const BY_KEY: &str = concat!(link_sql!(), "WHERE o.repo_id = ?1 AND o.sha256 = ?
 
 impl Database {
     pub fn link(&self, repo: RepoId, sha256: &Sha256) -> Result<Option<Link>, DbError> {
-        self.read(|conn| find(conn, repo, sha256))
+        self.0.known.links.get((repo, *sha256), |(repo, sha256)| self.read(|conn| find(conn, *repo, sha256)))
     }
 
     /// In the order of `of`, in one state.
