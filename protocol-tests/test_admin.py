@@ -308,9 +308,7 @@ def test_rows_can_be_rebuilt_from_packs_and_manifests(stopped_hub, git, tmp):
         expected[path] = connection.refs(path)
     hub.run("maintain", "--now")
     hub.stop()
-    for file in hub.data.glob("granary.db*"):
-        file.unlink()
-    hub.run("rebuild")
+    hub.rebuild()
     hub.fsck()
     token = hub.token("admin")
     hub.start()

@@ -191,6 +191,12 @@ class Hub:
         userinfo = f"{user}:{token}@" if token else ""
         return f"http://{userinfo}{HOST}:{self.proxy_port or self.port}/{repo}"
 
+    def rebuild(self):
+        """From packs and manifests, after the rows were lost."""
+        for file in self.data.glob("granary.db*"):
+            file.unlink()
+        return self.run("rebuild")
+
     def fsck(self, **options):
         done = self.run("fsck", check=False, **options)
         assert done.returncode == 0, f"fsck found something\n{done.stdout}\n{done.stderr}"

@@ -26,6 +26,7 @@ pub mod preupload;
 pub mod refs;
 pub mod repos;
 pub mod resolve;
+mod rules;
 pub mod upload;
 
 use std::sync::{Arc, LazyLock};
@@ -37,6 +38,7 @@ use repository::Repositories;
 use tokio::sync::Semaphore;
 
 pub use error::HubError;
+pub use rules::check_card;
 
 /// The hub over one set of rows and bytes. Cheap to clone.
 #[derive(Clone)]

@@ -5,12 +5,12 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use database::Oid;
+use repository::Snapshot;
 use repository::attributes::{Attributes, Ignore};
-use repository::{ReadError, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::at::At;
-use crate::upload::checked;
+use crate::rules::{Rules, checked, is_large};
 use crate::{Hub, HubError, blocking};
 
 #[derive(Debug, Deserialize)]
@@ -100,13 +100,6 @@ impl Hub {
     }
 }
 
-/// Sizes from which files go elsewhere.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
-    pub blob_bytes_max: u64,
-    pub inline_bytes_max: u64,
-}
-
 fn answer(
     snapshot: &Snapshot,
     at: Option<&At>,
@@ -143,31 +136,6 @@ fn answer(
     Ok(Response { files, commit: at.map(|at| at.commit.to_string()) })
 }
 
-/// Whether a file is to be stored by LFS: by the rules of the repository, for its size, or since it is no text.
-pub(crate) fn is_large(
-    attributes: &mut Attributes<'_>,
-    path: &str,
-    size: u64,
-    sample: &[u8],
-    rules: Rules,
-) -> Result<bool, ReadError> {
-    // Git itself reads these, and empty files are no objects.
-    let name = path.rsplit('/').next().unwrap_or(path);
-    if size == 0 || matches!(name, ".gitattributes" | ".gitignore" | ".gitmodules") {
-        return Ok(false);
-    }
-    Ok(size > rules.blob_bytes_max || is_binary(sample) || attributes.is_lfs(path)?)
-}
-
-/// Whether the beginning of a file shows that it is no text.
-fn is_binary(sample: &[u8]) -> bool {
-    match std::str::from_utf8(sample) {
-        Ok(text) => text.contains('\0'),
-        // Cut in the middle of a character.
-        Err(error) => error.error_len().is_some() || sample[..error.valid_up_to()].contains(&0),
-    }
-}
-
 fn oid(at: &At, path: &str, lfs: bool, mode: Mode) -> Result<Option<String>, HubError> {
     let Some(found) = at.find(path)?.filter(repository::tree::Found::is_blob) else { return Ok(None) };
     let blob: Oid = found.oid;
@@ -177,19 +145,4 @@ fn oid(at: &At, path: &str, lfs: bool, mode: Mode) -> Result<Option<String>, Hub
         // Nothing that the client could compare with.
         _ => None,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_and_what_is_none() {
-        for text in [&b""[..], b"abc\n", "é".as_bytes(), &"é".as_bytes()[..1], b"\xef\xbb\xbfbom"] {
-            assert!(!is_binary(text), "{text:?}");
-        }
-        for binary in [&b"\0"[..], b"a\0b", b"\xff\xfe", b"PK\x03\x04\x14\0\0\0", b"\x89PNG\r\n\x1a\n"] {
-            assert!(is_binary(binary), "{binary:?}");
-        }
-    }
 }

@@ -9,15 +9,14 @@ use bytes::Bytes;
 use change::NewCommit;
 use database::{Oid, RepoKind, Sha256};
 use repository::attributes::Attributes;
-use repository::edit::{Action, Edit, EditError, check_path};
+use repository::edit::{Action, Edit};
 use repository::pointer::{self, Target};
 
 use crate::at::{At, shown};
-use crate::card;
 use crate::commit_lines::{
     ContentDecoder, Encoding, Form, Header, LineError, NotBase64, Operation, Parser, Restore, Sink,
 };
-use crate::preupload::{Rules, is_large};
+use crate::rules::{Rules, check_card, checked, is_large};
 use crate::{Hub, HubError, blocking, commit_lines, refs};
 
 /// The body of a commit as it arrives.
@@ -420,20 +419,6 @@ pub(crate) fn planned_file(
 #[derive(Debug, thiserror::Error)]
 #[error("the contents of a draft were not restored")]
 struct NotRestored;
-
-pub(crate) fn checked(path: &str) -> Result<(), HubError> {
-    check_path(path)
-        .map_err(|source| HubError::Unprocessable(EditError::Path { path: shown(path), source }.to_string()))
-}
-
-/// What is wrong with a card, in words for whoever brings it.
-pub fn check_card(readme: &[u8], kind: RepoKind) -> Result<(), String> {
-    let errors = card::validate(readme, kind).errors;
-    match errors.is_empty() {
-        true => Ok(()),
-        false => Err(format!("Invalid metadata in README.md: {}", errors.join("; "))),
-    }
-}
 
 /// Full name of the branch that is meant.
 fn branch(repo: &database::Repo, revision: &str) -> Result<String, HubError> {

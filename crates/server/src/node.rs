@@ -86,7 +86,7 @@ impl Node {
             Arc::clone(&repositories),
             objects.clone(),
             config.change_limits(),
-            ::hub::upload::check_card,
+            ::hub::check_card,
         );
         let hub = Hub::new(
             database.clone(),
