@@ -63,9 +63,7 @@ pub(super) async fn commit(
     }
     let (hub, branch) = (call.hub().clone(), revision.to_owned());
     let path = access.repo().path.clone();
-    // From here on it goes on though its client leaves, and a server that stops waits for it.
-    let work = async move { hub.commit(access, &branch, draft, spool).await };
-    let told = call.server.pushes.spawn(work).await.map_err(Error::internal)??;
+    let told = call.to_its_end(async move { hub.commit(access, &branch, draft, spool).await }).await?;
     if told.moved {
         call.server.node.maintenance.notify_one();
     }

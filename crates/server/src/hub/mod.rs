@@ -10,6 +10,7 @@ mod resolve;
 
 use std::sync::Arc;
 
+use ::hub::HubError;
 use auth::{Authorized, Right};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
@@ -116,6 +117,14 @@ impl Call<'_> {
         let body = self.body().await?;
         let text: &[u8] = if body.is_empty() { b"{}" } else { &body };
         serde_json::from_slice(text).map_err(|error| Error::Malformed(format!("the request's JSON: {error}")))
+    }
+
+    /// What changes something goes on though its client leaves, and a server that stops waits for it.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, HubError>> + Send + 'static,
+    ) -> Result<T, HubError> {
+        self.server.pushes.spawn(work).await.map_err(HubError::internal)?
     }
 
     /// Whatever was sent with a request that needs no body.

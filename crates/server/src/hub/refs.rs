@@ -68,7 +68,8 @@ pub(super) async fn create_branch(
     let Branch { starting_point, empty_branch: empty, overwrite } = call.json().await?;
     call.server.node.writable()?;
     let new = NewBranch { starting_point, empty, overwrite };
-    call.hub().create_branch(access, name, new).await?;
+    let (hub, name) = (call.hub().clone(), name.to_owned());
+    call.to_its_end(async move { hub.create_branch(access, &name, new).await }).await?;
     Ok(ok())
 }
 
@@ -78,7 +79,8 @@ pub(super) async fn delete_branch(
     name: &str,
 ) -> Result<Response<Body>, Error> {
     let access = call.access::<Write>(target)?;
-    call.hub().delete_branch(access, name).await?;
+    let (hub, name) = (call.hub().clone(), name.to_owned());
+    call.to_its_end(async move { hub.delete_branch(access, &name).await }).await?;
     Ok(ok())
 }
 
@@ -96,7 +98,8 @@ pub(super) async fn create_tag(
     let access = call.access::<Write>(target)?;
     let Tag { tag, message } = call.json().await?;
     call.server.node.writable()?;
-    call.hub().create_tag(access, revision, &tag, message).await?;
+    let (hub, revision) = (call.hub().clone(), revision.to_owned());
+    call.to_its_end(async move { hub.create_tag(access, &revision, &tag, message).await }).await?;
     Ok(ok())
 }
 
@@ -106,6 +109,7 @@ pub(super) async fn delete_tag(
     name: &str,
 ) -> Result<Response<Body>, Error> {
     let access = call.access::<Write>(target)?;
-    call.hub().delete_tag(access, name).await?;
+    let (hub, name) = (call.hub().clone(), name.to_owned());
+    call.to_its_end(async move { hub.delete_tag(access, &name).await }).await?;
     Ok(ok())
 }

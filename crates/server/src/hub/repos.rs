@@ -51,7 +51,8 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Response<Body>, Error> 
     let kind = kind_named(kind.as_deref())?;
     call.server.node.writable()?;
     let origin = call.origin();
-    let made = call.hub().create(&identity, kind, rest).await;
+    let hub = call.hub().clone();
+    let made = call.to_its_end(async move { hub.create(&identity, kind, rest).await }).await;
     let repo = made.map_err(|error| match error {
         HubError::Exists { ref path, .. } => {
             Error::Exists { message: error.to_string(), url: format!("{origin}/{path}") }
@@ -79,7 +80,8 @@ pub(super) async fn delete(mut call: Call<'_>) -> Result<Response<Body>, Error> 
     let path = call.hub().path_of(&identity, kind, &name, organization.as_deref());
     let target = Target { path: path.ok(), dot_git: false };
     let access = call.access::<Admin>(&target)?;
-    call.hub().delete(&access).await?;
+    let hub = call.hub().clone();
+    call.to_its_end(async move { hub.delete(&access).await }).await?;
     Ok(ok())
 }
 
@@ -98,7 +100,8 @@ pub(super) async fn rename(mut call: Call<'_>) -> Result<Response<Body>, Error> 
     let to: RepoPath = call.hub().path_of(&identity, kind, &to_repo, None)?;
     let access = call.access::<Admin>(&Target { path: from.ok(), dot_git: false })?;
     call.server.node.writable()?;
-    let repo = call.hub().rename(&identity, &access, to).await?;
+    let hub = call.hub().clone();
+    let repo = call.to_its_end(async move { hub.rename(&identity, &access, to).await }).await?;
     call.server.node.maintenance.notify_one();
     Ok(json(&document!({ "url": format!("{}/{}", call.origin(), repo.path) })))
 }
@@ -108,7 +111,7 @@ pub(super) async fn set(mut call: Call<'_>, target: &Target) -> Result<Response<
     let settings: Settings = call.json().await?;
     call.server.node.writable()?;
     let hub = call.hub().clone();
-    let changed = hub.set(&access, settings).await;
+    let changed = call.to_its_end(async move { hub.set(&access, settings).await }).await;
     // Also if it failed half way.
     if !matches!(changed, Ok(false)) {
         call.server.node.drop_cached_answers();
