@@ -28,6 +28,7 @@ def restore(hub, backup, directory):
     return other
 
 
+@pytest.mark.alone
 def test_backup_under_load(loaded, git, tmp):
     hub, pushers = loaded
     for turn in range(3):

@@ -200,6 +200,7 @@ class SlowPeers(threading.Thread):
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.alone
 def test_slow_peers_do_not_delay_others(fresh_hub):
     """200 slow cold clones and 200 slow pushes of distinct repositories; p99 of others at most twice what it was."""
     hub = fresh_hub(settings={"server.body_timeout": "120s"})
