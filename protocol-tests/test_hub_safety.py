@@ -130,6 +130,11 @@ def test_files_are_renamed(api, made):
     assert api.commit(repo, (key, {**value, "oldPath": "old.txt"})).status == 200
     assert {row["path"] for row in api.get(f"/api/{repo}/tree/main").json()} == {".gitattributes", "new.txt"}
     assert api.commit(repo, (key, {**value, "oldPath": "old.txt"})).status == 404
+    api.commit(repo, file("a", "a"), file("b", "b"))
+    swapped = [(key, {**value, "oldPath": old}) for (key, value), old in ((file("a", "b"), "b"), (file("b", "a"), "a"))]
+    assert api.commit(repo, *swapped).status == 200
+    name = repo.removeprefix("models/")
+    assert [api.get(f"/{name}/resolve/main/{path}").body for path in "ab"] == [b"b", b"a"]
 
 
 @pytest.mark.covers("hub.user")

@@ -155,7 +155,7 @@ class Hub:
         keys = {"GRANARY__" + key.upper().replace(".", "__"): str(value) for key, value in self.settings.items()}
         return {"PATH": str(nothing), "HOME": str(nothing), "LC_ALL": "C", **keys, **self.environment}
 
-    def run(self, *arguments, input=None, check=True, seconds=240, data=None, **environment):
+    def run(self, *arguments, input=None, check=True, seconds=120, data=None, **environment):
         """One command of the program; while the server runs it goes through the control socket."""
         done = subprocess.run(
             [str(BINARY), *map(str, arguments), "--data-dir", str(data or self.data)],

@@ -424,8 +424,9 @@ impl Prepared {
         let Some(ingested) = ingested.filter(|_| !snapshot.repo().mirror) else { return };
         let overlay = ingested.overlay(snapshot);
         for (index, edit) in std::mem::take(&mut self.edits) {
-            let is_branch = edit.name.starts_with("refs/heads/") && !edit.new.is_null();
-            let problem = match is_branch {
+            let is_branch = edit.name.starts_with("refs/heads/");
+            // What was here before was let in.
+            let problem = match is_branch && ingested.kind_of(&edit.new).is_some() {
                 true => broken_card(snapshot, &overlay, edit.new, check),
                 false => Ok(None),
             };

@@ -21,8 +21,17 @@ pub enum RepoError {
 impl Changes {
     /// Frees the name at once. The packs stay for the retention of garbage, then the sweep deletes them.
     pub async fn delete_repo(&self, repo: &Repo) -> Result<(), RepoError> {
+        self.delete_as_of(repo, None).await
+    }
+
+    /// Of a repository that was made a moment ago, unless somebody put something into it: that was acknowledged, and stays.
+    pub async fn discard_repo(&self, made: &Repo) -> Result<(), RepoError> {
+        self.delete_as_of(made, Some(made.generation)).await
+    }
+
+    async fn delete_as_of(&self, repo: &Repo, generation: Option<i64>) -> Result<(), RepoError> {
         let until_ms = self.0.database.clock().now_ms() + self.0.limits.gc_retention_ms;
-        if !self.0.database.delete_repo(repo.id, until_ms).await? {
+        if !self.0.database.delete_repo_as_of(repo.id, until_ms, generation).await? {
             return Err(RepoError::Gone);
         }
         self.0.repositories.forget(repo.id);

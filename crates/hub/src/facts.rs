@@ -1,7 +1,7 @@
 //! What follows from the files of a revision: the card, and what it and the files say together. Found out when somebody
 //! asks, and kept for a while; that of default branches is kept in rows too, since lists are filtered by them.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use database::{Facts as Row, Oid, Repo, RepoId, RepoKind};
@@ -46,8 +46,8 @@ pub struct BlobOf {
 pub(crate) struct State {
     kept: Kept<Known>,
     refreshing: Semaphore,
-    /// In the state of these generations they cannot be read.
-    unreadable: Mutex<HashSet<(RepoId, i64)>>,
+    /// In these generations they could not be read; not tried again before that time.
+    unreadable: Mutex<HashMap<RepoId, (i64, i64)>>,
 }
 
 impl Default for State {
@@ -63,15 +63,19 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const KEPT_BYTES_MAX: usize = 64 << 20;
 /// Repositories brought up to date at once, before a list is made.
 const REFRESHED: u32 = 500;
+const TRIED_AGAIN_MS: i64 = 10 * 60 * 1000;
 
 impl Hub {
     pub async fn known(&self, at: &At) -> Result<Arc<Known>, HubError> {
         let key = (at.snapshot.repo().id, at.tree);
         let at = at.clone();
         let make = || async move {
-            let known = blocking(move || at.examine()).await?;
-            let bytes = known.bytes();
-            Ok((known, bytes))
+            blocking(move || {
+                let known = at.examine()?;
+                let bytes = known.bytes();
+                Ok((known, bytes))
+            })
+            .await
         };
         self.0.facts.kept.get(key, make).await
     }
@@ -145,17 +149,21 @@ impl Hub {
         let limit = REFRESHED.saturating_add(u32::try_from(left_out).unwrap_or(u32::MAX));
         for id in self.0.database.repos_with_old_facts(limit)? {
             let Some(repo) = self.0.database.repo(id)? else { continue };
-            let generation = (repo.id, repo.generation);
-            if state.unreadable.lock().contains(&generation) {
+            let now_ms = self.0.database.clock().now_ms();
+            let is_left_out =
+                |&(generation, until_ms): &(i64, i64)| generation == repo.generation && now_ms < until_ms;
+            if state.unreadable.lock().get(&id).is_some_and(is_left_out) {
                 continue;
             }
-            let (hub, path) = (self.clone(), repo.path.clone());
+            let (hub, path, generation) = (self.clone(), repo.path.clone(), repo.generation);
             // In a task of its own, since what it reads may be damaged in any way.
             let refreshed = tokio::spawn(async move { hub.refresh_one(&repo).await });
             let refreshed = refreshed.await.map_err(HubError::internal).flatten();
             if let Err(error) = refreshed {
                 tracing::warn!(repo = %path, %error, "what the card says cannot be found out");
-                state.unreadable.lock().insert(generation);
+                state.unreadable.lock().insert(id, (generation, now_ms + TRIED_AGAIN_MS));
+            } else {
+                state.unreadable.lock().remove(&id);
             }
         }
         Ok(())

@@ -54,6 +54,8 @@ pub struct Page {
 
 const PAGE: u32 = 100;
 const PAGE_MAX: u32 = 1000;
+/// Of files, in one page: from there on the page ends early.
+const NAMES_MAX: usize = 100_000;
 
 impl Hub {
     pub async fn list(&self, identity: &Identity, kind: RepoKind, query: &Query) -> Result<Page, HubError> {
@@ -76,15 +78,22 @@ impl Hub {
         };
         let database = self.0.database.clone();
         let mut found = blocking(move || database.list_repos(&listing)).await?;
-        let more = found.len() > limit as usize;
+        let mut more = found.len() > limit as usize;
         found.truncate(limit as usize);
-        let cursor = found.last().filter(|_| more).map(|listed| cursor(listed.place));
         let with_files = query.full || query.expand.iter().any(|field| field == "siblings");
         let mut repos = Vec::with_capacity(found.len());
+        let mut names = 0;
         for listed in &found {
             let siblings = if with_files { self.siblings_of(listed).await } else { None };
+            names += siblings.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
             repos.push(entry(listed, siblings, query)?);
+            if names >= NAMES_MAX && repos.len() < found.len() {
+                more = true;
+                break;
+            }
         }
+        let cursor = found.get(repos.len() - usize::from(!repos.is_empty()));
+        let cursor = cursor.filter(|_| more).map(|listed| self::cursor(listed.place));
         Ok(Page { repos, cursor })
     }
 }

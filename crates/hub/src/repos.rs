@@ -109,7 +109,7 @@ impl Hub {
         };
         if let Err(error) = self.first_commit(identity, &repo, planned).await {
             // Half a repository would be in the way of the next try.
-            match self.0.changes.delete_repo(&repo).await {
+            match self.0.changes.discard_repo(&repo).await {
                 Ok(()) | Err(RepoError::Gone) => {}
                 Err(error) => {
                     tracing::warn!(repo = %repo.path, %error, "a repository without its first commit stays");

@@ -322,12 +322,15 @@ fn plan(
         }
     }
     let mut planned = Vec::with_capacity(operations.len());
-    for operation in operations {
+    // First, since two files may be given each other's name.
+    for operation in &operations {
         if let (path, Some(old_path)) = operation.paths()
             && path != old_path
         {
             planned.push(Planned { path: old_path.to_owned(), what: What::Edit(Action::DeleteFile) });
         }
+    }
+    for operation in operations {
         let (path, what) = match operation {
             Operation::File { path, content, .. } => {
                 planned.push(planned_file(

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::Objects;
-use crate::publish::Arrival;
+use crate::publish::{Arrival, blocking};
 use crate::read_back::{Outcome, wait};
 use crate::verify::Way;
 
@@ -80,7 +80,23 @@ impl Objects {
         pointers: &[(Sha256, u64)],
         deadline: Instant,
     ) -> Result<Vec<Unmet>, DbError> {
-        self.take_untold(repo, pointers).await?;
+        let mut unmet = self.wait_for(repo, pointers, deadline).await?;
+        let is_missing = |unmet: &Unmet| unmet.why == Why::Missing;
+        let missing: Vec<Pointer> =
+            unmet.iter().filter(|unmet| is_missing(unmet)).map(|unmet| (unmet.sha256, unmet.size)).collect();
+        if self.take_untold(repo, &missing, deadline).await? {
+            unmet.retain(|unmet| !is_missing(unmet));
+            unmet.extend(self.wait_for(repo, &missing, deadline).await?);
+        }
+        Ok(unmet)
+    }
+
+    async fn wait_for(
+        &self,
+        repo: RepoId,
+        pointers: &[Pointer],
+        deadline: Instant,
+    ) -> Result<Vec<Unmet>, DbError> {
         let mut unmet = Vec::new();
         let mut open: Vec<_> = pointers.iter().copied().filter(|(_, size)| *size > 0).collect();
         for round in 0..ROUNDS {
@@ -111,31 +127,36 @@ impl Objects {
     }
 
     /// Takes what clients put into the bucket and told nobody of, as `@huggingface/hub` does: what is there is looked at
-    /// as if they had.
-    async fn take_untold(&self, repo: RepoId, pointers: &[Pointer]) -> Result<(), DbError> {
-        let Some(bucket) = self.0.store.bucket() else { return Ok(()) };
-        let mut missing = Vec::new();
-        for pointers in pointers.chunks(LOOKUP) {
-            let missing_of = self.lookup(repo, pointers)?.into_iter().filter(|(_, link)| link.is_none());
-            missing.extend(missing_of.map(|(pointer, _)| pointer).filter(|(_, size)| *size > 0));
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
+    /// as if they had. False if nothing was found.
+    async fn take_untold(
+        &self,
+        repo: RepoId,
+        missing: &[Pointer],
+        deadline: Instant,
+    ) -> Result<bool, DbError> {
+        let Some(bucket) = self.0.store.bucket().filter(|_| !missing.is_empty()) else { return Ok(false) };
+        let (database, missing) = (self.0.database.clone(), missing.to_vec());
+        let awaited = blocking(move || database.uploads_awaiting(repo, &missing)).await?;
         let permits = Arc::new(Semaphore::new(AT_ONCE));
         let mut taking = JoinSet::new();
-        for Awaited { upload, by, sha256, size } in self.0.database.uploads_awaiting(repo, &missing)? {
+        for Awaited { upload, by, sha256, size } in awaited {
             let (objects, bucket, permits) = (self.clone(), bucket.clone(), Arc::clone(&permits));
             taking.spawn(async move {
-                let Ok(_permit) = permits.acquire().await else { return };
+                let Ok(_permit) = permits.acquire().await else { return false };
                 let arrival = Arrival { repo, by, upload, sha256, size };
-                if let Err(error) = objects.place_from_bucket(&bucket, &arrival, None, Way::Whole).await {
+                let placed = objects.place_from_bucket(&bucket, &arrival, None, Way::Whole).await;
+                if let Err(error) = &placed {
                     tracing::debug!(%sha256, %error, "an announced object is not to be had");
                 }
+                placed.is_ok()
             });
         }
-        taking.join_all().await;
-        Ok(())
+        let mut found = false;
+        // What is not looked at by then counts as missing, and is looked at again by the next push.
+        while let Ok(Some(placed)) = tokio::time::timeout_at(deadline, taking.join_next()).await {
+            found |= placed.unwrap_or(false);
+        }
+        Ok(found)
     }
 
     /// What may yet meet the pointer. Its read-back is started.

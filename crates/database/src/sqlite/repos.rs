@@ -171,8 +171,19 @@ impl Database {
     /// `blobs_until_ms`. False if there is no such live repo. Its row, refs, log and links to large objects stay
     /// until the packs are deleted and its uploads have expired, for as long may somebody write under their keys.
     pub async fn delete_repo(&self, id: RepoId, blobs_until_ms: i64) -> Result<bool, DbError> {
+        self.delete_repo_as_of(id, blobs_until_ms, None).await
+    }
+
+    /// As [`Database::delete_repo`], if the repo is of this generation.
+    pub async fn delete_repo_as_of(
+        &self,
+        id: RepoId,
+        blobs_until_ms: i64,
+        generation: Option<i64>,
+    ) -> Result<bool, DbError> {
         self.write(move |conn, _| {
-            let deleted = REPO.change(conn, "id = ?1 AND state = 0", [id], |row| {
+            let as_it_was = "id = ?1 AND state = 0 AND (?2 IS NULL OR generation = ?2)";
+            let deleted = REPO.change(conn, as_it_was, params![id, generation], |row| {
                 row.set("state", RepoState::Deleted)?;
                 row.set("packs_count", 0)?;
                 row.set("packs_bytes", 0)?;

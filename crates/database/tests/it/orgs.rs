@@ -84,7 +84,8 @@ async fn settings_and_facts_are_kept_with_the_repo() {
     db.set_facts(repo.id, other).await.unwrap();
     assert_eq!(db.repos_with_old_facts(10).unwrap(), [repo.id], "of a commit that is not there");
     assert_eq!(db.check().unwrap(), Vec::<String>::new());
-    db.delete_repo(repo.id, 0).await.unwrap();
+    assert!(!db.delete_repo_as_of(repo.id, 0, Some(1)).await.unwrap(), "somebody put something into it");
+    assert!(db.delete_repo_as_of(repo.id, 0, Some(0)).await.unwrap());
     assert_eq!(db.facts(repo.id).unwrap(), None);
     assert_eq!(db.set_repo_settings(repo.id, gated, any).await.unwrap(), Set::Gone);
 }
