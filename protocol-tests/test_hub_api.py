@@ -250,6 +250,10 @@ def test_moved_repositories_lead_on(hub, api, made, named):
     assert api.post("/api/repos/move", {"fromRepo": name, "toRepo": to, "type": "model"}).status == 200
     answer = api.get(f"/api/models/{name}")
     assert answer.status == 307 and answer.headers["location"] == f"{hub.url}/api/models/{to}"
+    for path in ("/revision/main?blobs=true", "/tree/main/a%2Fb?recursive=true", "/refs", "/commits/main?p=0", "/auth-check"):
+        answer = api.get(f"/api/models/{name}{path}")
+        assert answer.status == 307 and answer.headers["location"] == f"{hub.url}/api/models/{to}{path}"
+    assert api.post(f"/api/models/{name}/paths-info/main", {"paths": ["f"]}).json()[0]["path"] == "f"
     answer = api.get(f"/{name}/resolve/main/f")
     assert answer.status == 307 and answer.headers["location"] == f"/{to}/resolve/main/f"
     assert api.commit(f"models/{name}", file("g", "y")).status == 200

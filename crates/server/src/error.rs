@@ -75,6 +75,9 @@ pub enum Error {
         "Access to {kind} {repo} is restricted and you are not in the authorized list. Ask its owner for access."
     )]
     Gated { kind: &'static str, repo: String, anonymous: bool },
+    /// To the address that the repository has now.
+    #[error("the repository was renamed: {0}")]
+    Moved(String),
     #[error("{0}")]
     Stale(String),
     /// A repository that is to be made is there already, under this address.
@@ -146,6 +149,7 @@ impl Error {
             Error::NotAllowed(_) => StatusCode::FORBIDDEN,
             Error::Gated { anonymous: true, .. } => StatusCode::UNAUTHORIZED,
             Error::Gated { anonymous: false, .. } => StatusCode::FORBIDDEN,
+            Error::Moved(_) => StatusCode::TEMPORARY_REDIRECT,
             Error::Stale(_) => StatusCode::PRECONDITION_FAILED,
             Error::Exists { .. } => StatusCode::CONFLICT,
             Error::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
@@ -225,6 +229,12 @@ impl Error {
             Error::Busy(_) | Error::Draining | Error::StoreDown(_) | Error::TryAgain(_) => {
                 headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
             }
+            Error::Moved(location) => {
+                // Made of an address, so that it is ASCII; in whole, unlike messages.
+                if let Ok(location) = HeaderValue::try_from(location) {
+                    headers.insert(header::LOCATION, location);
+                }
+            }
             Error::Method(allow) => {
                 headers.insert(header::ALLOW, HeaderValue::from_static(allow));
             }
@@ -262,6 +272,7 @@ impl Error {
             Error::EntryNotFound { .. } => "EntryNotFound",
             Error::Gated { .. } => "GatedRepo",
             Error::NotAllowed(_) => "Forbidden",
+            Error::Moved(_) => "Moved",
             Error::Stale(_) => "PreconditionFailed",
             Error::Exists { .. } | Error::Conflict(_) => "Conflict",
             Error::NotImplemented(_) => "NotImplemented",

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use ::hub::HubError;
 use auth::{Authorized, Right};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -97,9 +97,25 @@ impl Call<'_> {
         Visitor::new(self.server, self.request.headers(), self.exchange, target)
     }
 
+    /// Who reads by a former name, or spelled otherwise, is sent to the same address below the name that the repository has
+    /// now; what changes something is done where it was asked for.
     fn access<A: Right>(&mut self, target: &Target) -> Result<Authorized<A>, Error> {
-        let server = self.server;
-        self.visitor(target)?.may::<A>(server)
+        let visitor = self.visitor(target)?;
+        let access = visitor.may::<A>(self.server)?;
+        let reads = matches!(self.request.head.method, Method::GET | Method::HEAD);
+        match visitor.renamed && reads {
+            true => Err(Error::Moved(self.below(access.repo()))),
+            false => Ok(access),
+        }
+    }
+
+    /// This address of the API with the name of `repo`: `/api/{type}/{namespace}/{name}…`
+    fn below(&self, repo: &database::Repo) -> String {
+        let uri = &self.request.head.uri;
+        let rest = uri.path().splitn(6, '/').nth(5).map(|rest| format!("/{rest}")).unwrap_or_default();
+        let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let (kind, id) = (repos::kind_segment(repo.path.kind), ::hub::repos::id(&repo.path));
+        format!("{}/api/{kind}/{id}{rest}{query}", self.origin())
     }
 
     fn identity(&mut self) -> Result<auth::Identity, Error> {
@@ -143,15 +159,6 @@ pub(crate) fn json(document: &impl Serialize) -> Response<Body> {
 
 fn ok() -> Response<Body> {
     json(&serde_json::json!({}))
-}
-
-/// The same address below the name that the repository has now.
-fn moved(location: String) -> Result<Response<Body>, Error> {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-    let location = HeaderValue::try_from(location).map_err(Error::internal)?;
-    response.headers_mut().insert(header::LOCATION, location);
-    Ok(response)
 }
 
 /// `Link: <…>; rel="next"`, absolute: some clients follow nothing else.

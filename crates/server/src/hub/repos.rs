@@ -2,16 +2,15 @@
 
 use auth::{Admin, Discover, Read, Write};
 use database::{RepoKind, RepoPath};
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use hub::info::Wanted;
 use hub::listing::{Query as Asked, Sort};
 use hub::repos::{Create, Settings, id};
 use hub::{HubError, card};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Value, json as document};
 
-use super::{Call, json, link_next, moved, ok};
+use super::{Call, json, link_next, ok};
 use crate::error::Error;
 use crate::http::Body;
 use crate::route::Target;
@@ -133,19 +132,8 @@ pub(super) async fn info(
     target: &Target,
     revision: Option<&str>,
 ) -> Result<Response<Body>, Error> {
-    let visitor = call.visitor(target)?;
-    let access = visitor.may::<Discover>(call.server)?;
+    let access = call.access::<Discover>(target)?;
     let query = call.query()?;
-    let reads = matches!(call.request.head.method, Method::GET | Method::HEAD);
-    if visitor.renamed && reads {
-        let revision = revision
-            .map(|revision| format!("/revision/{}", utf8_percent_encode(revision, NON_ALPHANUMERIC)))
-            .unwrap_or_default();
-        let kind = kind_segment(access.repo().path.kind);
-        let query = call.request.head.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-        let path = id(&access.repo().path);
-        return moved(format!("{}/api/{kind}/{path}{revision}{query}", call.origin()));
-    }
     let at = match revision {
         Some(revision) => Some(call.hub().at(&access, revision).await?),
         None => call.hub().head(&access).await?,

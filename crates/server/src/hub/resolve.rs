@@ -13,7 +13,7 @@ use hub::resolve::{Content, File};
 use lfs::Resolved;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::{Call, REPO_COMMIT, moved};
+use super::{Call, REPO_COMMIT};
 use crate::error::Error;
 use crate::http::Body;
 use crate::lfs::{Asked, content};
@@ -57,7 +57,7 @@ async fn send(
         let revision = utf8_percent_encode(revision, NON_ALPHANUMERIC);
         let path = utf8_percent_encode(path, IN_PATH);
         // Relative: some clients keep their token for nothing else.
-        return moved(format!("/{}/{verb}/{revision}/{path}{query}", access.repo().path));
+        return Err(Error::Moved(format!("/{}/{verb}/{revision}/{path}{query}", access.repo().path)));
     }
     let at = call.hub().at(&access, revision).await?;
     let file = if verb == "raw" { at.raw(path)? } else { at.file(path)? };
