@@ -8,10 +8,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::Objects;
 use crate::publish::{Arrival, blocking};
 use crate::read_back::{Outcome, wait};
 use crate::verify::Way;
+use crate::{Objects, ReceiveError};
 
 /// A pointer that a ref must not move to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,19 +142,29 @@ impl Objects {
         for Awaited { upload, by, sha256, size } in awaited {
             let (objects, bucket, permits) = (self.clone(), bucket.clone(), Arc::clone(&permits));
             taking.spawn(async move {
-                let Ok(_permit) = permits.acquire().await else { return false };
+                let Ok(_permit) = permits.acquire().await else { return Ok(false) };
                 let arrival = Arrival { repo, by, upload, sha256, size };
                 let placed = objects.place_from_bucket(&bucket, &arrival, None, Way::Whole).await;
                 if let Err(error) = &placed {
                     tracing::debug!(%sha256, %error, "an announced object is not to be had");
                 }
-                placed.is_ok()
+                match placed {
+                    Err(ReceiveError::Store(error)) => Err(error),
+                    placed => Ok(placed.is_ok()),
+                }
             });
         }
         let mut found = false;
-        // What is not looked at by then counts as missing, and is looked at again by the next push.
-        while let Ok(Some(placed)) = tokio::time::timeout_at(deadline, taking.join_next()).await {
-            found |= placed.unwrap_or(false);
+        // What is not looked at by then counts as missing, and is looked at again by the next push. A bucket that fails once
+        // would fail for each, after a time of its own.
+        while let Ok(Some(Ok(placed))) = tokio::time::timeout_at(deadline, taking.join_next()).await {
+            match placed {
+                Ok(placed) => found |= placed,
+                Err(error) => {
+                    tracing::warn!(%error, "whether announced objects are in the bucket cannot be told");
+                    break;
+                }
+            }
         }
         Ok(found)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use auth::transfer::Grant;
 use database::{Clock, Proof};
 use lfs::wire::batch::{Family, Outcome, Transfer};
-use lfs::{BatchError, Batching, ReceiveError};
+use lfs::{BatchError, Batching, ReceiveError, Unmet, Why};
 use storage::Capabilities;
 
 use crate::double::Double;
@@ -210,6 +210,28 @@ async fn what_was_never_finished_is_cleared_away_once_the_bucket_is_back() {
     assert_eq!((report.uploads, report.left), (3, 0));
     let state = double.state();
     assert!(state.objects.is_empty() && state.multiparts.is_empty());
+}
+
+#[tokio::test]
+async fn what_a_client_told_nobody_of_is_found_when_it_is_needed() {
+    let double = Double::start().await;
+    let hub = hub_on(&double, enforcing()).await;
+    let (href, grant) = announce(&hub, WEIGHTS).await;
+    let needed = [(grant.sha256, grant.size)];
+    let missing = [Unmet { sha256: grant.sha256, size: grant.size, why: Why::Missing }];
+    assert_eq!(hub.objects.require(hub.repo.id, &needed).await.unwrap(), missing);
+    double.put(&href, WEIGHTS, true);
+    double.state().failing = Some(503);
+    assert_eq!(hub.objects.require(hub.repo.id, &needed).await.unwrap(), missing);
+    double.state().failing = None;
+    assert_eq!(
+        hub.objects.require(hub.fork.id, &needed).await.unwrap(),
+        missing,
+        "it was announced elsewhere"
+    );
+    assert_eq!(hub.objects.require(hub.repo.id, &needed).await.unwrap(), []);
+    assert_eq!(hub.proof(&hub.repo, grant.sha256), Some(Proof::Verified));
+    hub.assert_sound();
 }
 
 #[tokio::test]
