@@ -11,8 +11,8 @@ from . import client, hf
 
 HEAD = """# Which client does what
 
-Each `ok` is a test that drives the unmodified client, found by its address and a token, against a running Granary; when it fails, so
-does the run. `-`: this version of the client does not offer it, or only at its maker's own address. Clients of which only one version
+Each `ok` is a test that drives the unmodified client, found by its address and a token, against a running Granary (or sends the
+requests that the client was seen to send, where it says so); when it fails, so does the run. `-`: this version of the client does not offer it, or only at its maker's own address. Clients of which only one version
 is in use have one column. Written by `python -m pytest protocol-tests --collect-only --write-tables`.
 """
 
