@@ -61,8 +61,10 @@ pub const FILES_MAX: usize = 100_000;
 /// A README, a config: people write larger ones by mistake.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 const KEPT_BYTES_MAX: usize = 64 << 20;
-/// Repositories brought up to date at once, before a list is made.
+/// Repositories whose rows are looked for at once.
 const REFRESHED: u32 = 500;
+/// Where so many repositories change all the time that there is no end, a list is made of what is known.
+const ROUNDS_MAX: usize = 1000;
 const TRIED_AGAIN_MS: i64 = 10 * 60 * 1000;
 
 impl Hub {
@@ -140,14 +142,26 @@ impl At {
 }
 
 impl Hub {
-    /// Brings the rows of facts up to date with the default branches. Returns when that is so, but for repositories
-    /// beyond some hundreds, which the next call looks at. One that cannot be read stops nothing; fsck tells of it.
+    /// Brings the rows of facts up to date with the default branches, as they are now. A repository that cannot be read
+    /// stops nothing; fsck tells of it.
     pub async fn refresh(&self) -> Result<(), HubError> {
+        let _one = self.0.facts.refreshing.acquire().await.map_err(HubError::internal)?;
+        for _ in 0..ROUNDS_MAX {
+            if !self.refresh_some().await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// False if there were no more.
+    async fn refresh_some(&self) -> Result<bool, HubError> {
         let state = &self.0.facts;
-        let _one = state.refreshing.acquire().await.map_err(HubError::internal)?;
-        let left_out = state.unreadable.lock().len();
-        let limit = REFRESHED.saturating_add(u32::try_from(left_out).unwrap_or(u32::MAX));
-        for id in self.0.database.repos_with_old_facts(limit)? {
+        let left_out = u32::try_from(state.unreadable.lock().len()).unwrap_or(u32::MAX);
+        let limit = REFRESHED.saturating_add(left_out);
+        let old = self.0.database.repos_with_old_facts(limit)?;
+        let more = old.len() >= limit as usize;
+        for id in old {
             let Some(repo) = self.0.database.repo(id)? else { continue };
             let now_ms = self.0.database.clock().now_ms();
             let is_left_out =
@@ -166,7 +180,7 @@ impl Hub {
                 state.unreadable.lock().remove(&id);
             }
         }
-        Ok(())
+        Ok(more)
     }
 
     async fn refresh_one(&self, repo: &Repo) -> Result<(), HubError> {
