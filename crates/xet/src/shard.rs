@@ -97,7 +97,7 @@ impl Chunk {
 pub enum ShardError {
     #[error("the shard has {bytes} bytes, more than the {max} that are taken")]
     TooLarge { bytes: usize, max: usize },
-    #[error("it does not begin as a shard")]
+    #[error("the body does not begin as a shard")]
     Tag,
     #[error("the version of the shard is {0}, but only {VERSION} is known")]
     Version(u64),
@@ -303,6 +303,7 @@ pub struct DedupAnswer {
 }
 
 impl DedupAnswer {
+    /// A key of zeros would tell clients that hashes are not keyed, so it is none.
     pub fn new(key: [u8; 32]) -> DedupAnswer {
         DedupAnswer { key, xorbs: Vec::new() }
     }

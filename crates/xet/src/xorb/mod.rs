@@ -26,7 +26,7 @@ const HEADER_LEN: usize = 8;
 /// Clients have one version.
 const VERSION: u8 = 0;
 
-/// What is taken of a xorb; more is refused.
+/// What is taken of a xorb; more is refused. All content there can be, and all that is serialized, has less than 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub chunks: u32,

@@ -6,6 +6,7 @@ use lz4_flex::block::CompressTable;
 
 use super::{HEADER_LEN, Header, Limits, Scheme, frame, planes};
 use crate::Index;
+use crate::chunker::CHUNK_MAX;
 use crate::hash::chunk_hash;
 use crate::index;
 
@@ -31,7 +32,7 @@ pub struct Writer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FullError {
-    #[error("a chunk of {len} bytes is none")]
+    #[error("a chunk of {len} bytes is not between one byte and the largest that is taken")]
     Chunk { len: usize },
     #[error("the xorb takes no more chunks")]
     Full,
@@ -53,7 +54,7 @@ impl Writer {
     /// goes into the next.
     pub fn push(&mut self, raw: &[u8], compression: Compression) -> Result<(), FullError> {
         let raw_max = self.limits.raw_bytes.min(self.limits.packed_bytes) as usize;
-        if raw.is_empty() || raw.len() > raw_max {
+        if raw.is_empty() || raw.len() > raw_max.min(CHUNK_MAX) {
             return Err(FullError::Chunk { len: raw.len() });
         }
         if self.index.chunks() == self.limits.chunks {
