@@ -1,7 +1,7 @@
 //! A xorb as a client uploads it, proven while it arrives.
 
 use super::splitter::{Next, Splitter};
-use super::{ChunkError, HEADER_LEN, Limits};
+use super::{ChunkError, HEADER_LEN, Header, Limits, Scheme};
 use crate::Hash;
 use crate::hash::chunk_hash;
 use crate::index::{self, Index};
@@ -12,11 +12,17 @@ use crate::index::{self, Index};
 pub struct Reader {
     limits: Limits,
     splitter: Splitter,
+    chunks: Chunks,
+    /// Once the footer has begun.
+    footer_bytes: Option<usize>,
+}
+
+/// Those that were proven, and room to prove another.
+#[derive(Debug, Default)]
+struct Chunks {
     index: index::Builder,
     raw: Vec<u8>,
     planes: Vec<u8>,
-    /// Once the footer has begun.
-    footer_bytes: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,48 +53,25 @@ impl XorbError {
 
 impl Reader {
     pub fn new(limits: Limits) -> Reader {
-        Reader {
-            limits,
-            splitter: Splitter::default(),
-            index: index::Builder::default(),
-            raw: Vec::new(),
-            planes: Vec::new(),
-            footer_bytes: None,
-        }
+        Reader { limits, splitter: Splitter::default(), chunks: Chunks::default(), footer_bytes: None }
     }
 
     /// The next piece of the body. After an error there is nothing more to do but to tell it.
     pub fn push(&mut self, mut piece: &[u8]) -> Result<(), XorbError> {
-        while self.footer_bytes.is_none() {
-            let number = self.index.chunks();
-            let failed = |why| XorbError::Chunk { number, why };
-            match self.splitter.next(&mut piece, &self.limits).map_err(failed)? {
-                Next::Chunk(header, packed) => {
-                    let len = HEADER_LEN as u32 + header.packed_len;
-                    if number == self.limits.chunks {
-                        return Err(XorbError::TooManyChunks { max: number });
-                    }
-                    if len > self.limits.serialized_bytes - self.index.serialized_len() {
-                        return Err(XorbError::TooLarge { max: self.limits.serialized_bytes });
-                    }
-                    let hash = if header.scheme == super::Scheme::None {
-                        chunk_hash(packed)
-                    } else {
-                        self.raw.resize(header.raw_len as usize, 0);
-                        header.unpack(packed, &mut self.raw, &mut self.planes).map_err(failed)?;
-                        chunk_hash(&self.raw)
-                    };
-                    self.index.push(hash, len, header.raw_len);
-                }
+        let Reader { limits, splitter, chunks, footer_bytes } = self;
+        while footer_bytes.is_none() {
+            let number = chunks.index.chunks();
+            match splitter.next(&mut piece, limits).map_err(|why| XorbError::Chunk { number, why })? {
+                Next::Chunk(header, packed) => chunks.prove(header, packed, limits)?,
                 // Its beginning may have come with pieces before this one.
-                Next::Footer => self.footer_bytes = Some(self.splitter.open_len() as u32),
+                Next::Footer => *footer_bytes = Some(splitter.open_len()),
                 Next::More => return Ok(()),
             }
         }
-        if let Some(bytes) = &mut self.footer_bytes {
-            *bytes = bytes.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
-            if *bytes > self.limits.footer_bytes {
-                return Err(XorbError::FooterTooLarge { max: self.limits.footer_bytes });
+        if let Some(bytes) = footer_bytes {
+            *bytes = bytes.saturating_add(piece.len());
+            if *bytes > limits.footer_bytes as usize {
+                return Err(XorbError::FooterTooLarge { max: limits.footer_bytes });
             }
         }
         Ok(())
@@ -97,7 +80,7 @@ impl Reader {
     /// How many of the bytes so far are chunks that were proven. At the end that is what is to be kept: the rest is a
     /// footer.
     pub fn serialized_len(&self) -> u32 {
-        self.index.serialized_len()
+        self.chunks.index.serialized_len()
     }
 
     /// The body has ended: whether it is what it was announced to be. The index says how much of it are the chunks.
@@ -106,13 +89,36 @@ impl Reader {
         if open > 0 && self.footer_bytes.is_none() {
             return Err(XorbError::Truncated { bytes: open as u64 });
         }
-        if self.index.chunks() == 0 {
+        if self.chunks.index.chunks() == 0 {
             return Err(XorbError::Empty);
         }
-        let index = self.index.finish();
+        let index = self.chunks.index.finish();
         if index.xorb_hash() != *expected {
             return Err(XorbError::Mismatch { found: index.xorb_hash(), expected: *expected });
         }
         Ok(index)
+    }
+}
+
+impl Chunks {
+    fn prove(&mut self, header: Header, packed: &[u8], limits: &Limits) -> Result<(), XorbError> {
+        let number = self.index.chunks();
+        if number == limits.chunks {
+            return Err(XorbError::TooManyChunks { max: limits.chunks });
+        }
+        let len = HEADER_LEN as u32 + header.packed_len;
+        if len > limits.serialized_bytes - self.index.serialized_len() {
+            return Err(XorbError::TooLarge { max: limits.serialized_bytes });
+        }
+        let content = if header.scheme == Scheme::None {
+            packed
+        } else {
+            self.raw.resize(header.raw_len as usize, 0);
+            let unpacked = header.unpack(packed, &mut self.raw, &mut self.planes);
+            unpacked.map_err(|why| XorbError::Chunk { number, why })?;
+            &self.raw
+        };
+        self.index.push(chunk_hash(content), len, header.raw_len);
+        Ok(())
     }
 }
