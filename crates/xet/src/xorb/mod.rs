@@ -1,7 +1,7 @@
 //! Xorbs: up to 8192 chunks one after another, each with a header of eight bytes and packed as it is smallest.
 //!
 //! [`Reader`] takes what a client uploads and proves it, [`Decoder`] turns stored chunks back into the bytes of files,
-//! [`Writer`] makes xorbs. All take and give bytes as they come. Below them, [`Header`] is what stands before a chunk.
+//! [`Writer`] makes xorbs. All take and give bytes as they come. Below them, `Header` is what stands before a chunk.
 //!
 //! A xorb is stored as the chunks alone. Some clients send a footer after them, which holds what [`Index`] does: it is
 //! not read, and must not be served, since it tells the hashes of chunks.
