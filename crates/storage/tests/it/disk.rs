@@ -52,7 +52,15 @@ async fn what_is_cached_is_sent_and_the_rest_is_read() {
     put(&store, key, &bytes).await.unwrap();
     // On tmpfs, where the kernel does not say what it has in memory, nothing is left to it.
     let tells = store.reader(key, 0..1).await.unwrap().cached().unwrap().is_some();
-    for range in [0..5_000_001, 1..2, 7..4_096, 4_095..4_097, 131_072..262_145, 4_999_999..5_000_001, 1_000_000..4_000_000] {
+    for range in [
+        0..5_000_001,
+        1..2,
+        7..4_096,
+        4_095..4_097,
+        131_072..262_145,
+        4_999_999..5_000_001,
+        1_000_000..4_000_000,
+    ] {
         let mut reader = store.reader(key, range.clone()).await.unwrap();
         let (mut received, mut sent) = (Vec::new(), 0);
         while reader.remaining() > 0 {
