@@ -13,7 +13,8 @@ import pytest
 
 from harness import lfs, s3, wait
 from harness.client import text
-from harness.httpd import Proxy
+from harness.hf import VERSIONS, Hf
+from harness.httpd import Cut, Proxy
 from harness.lfs import LARGE, MIB, add, content
 from harness.lfs_api import Api
 from harness.wire import Raw
@@ -216,6 +217,100 @@ def test_killed_at_half_then_resumed(passage, lfs_client, git, tmp):
     copy = lfs_client.of(git, passage.hub.url).clone(url, tmp / "copy")
     lfs.same_files(work, copy, "a.bin")
     passage.assert_stored(1)
+
+
+def test_a_fetch_that_ended_at_half_is_resumed(passage, lfs_client, git, tmp):
+    """By another process. git-lfs puts aside what it has when it gives up; killed, it cannot, and starts anew."""
+    size = 24 * MIB
+    work = lfs_client.init(git, tmp / "work", passage.hub.url)
+    work.path, url = passage.repo()
+    data = add(work, "a.bin", size)
+    work("push", "-q", url, "main")
+    copy = lfs_client.of(git, passage.hub.url).at(tmp, GIT_LFS_SKIP_SMUDGE="1").clone(url, tmp / "copy").with_config("lfs.transfer.maxretries=1")
+    kill_at(passage, size // 2, lambda: copy.start("lfs", "fetch", start_new_session=True))
+    passage.bytes.order(ending_early(passage.bytes, size // 2), passage.gives_an_object, times=1)
+    passage.bytes.order(gone, passage.gives_an_object)
+    copy.fails("lfs", "fetch")
+    passage.bytes.obey()
+    assert not lfs.stored(copy, lfs.oid(data)).exists()
+    copy("lfs", "fetch")
+    assert lfs.stored(copy, lfs.oid(data)).read_bytes() == data
+    killed, ended, rest = [seen for seen in passage.bytes.seen if passage.gives_an_object(seen) and seen.status]
+    assert (killed.status, ended.status) == (200, 200) and "range" not in ended.headers
+    assert_rest(rest, size, ended.sent_bytes)
+
+
+@pytest.mark.parametrize("client", ["curl", "huggingface_hub 0.36.2"])
+def test_a_download_killed_at_half_is_resumed(passage, git, tmp, client):
+    """kill -9 of a client that writes where it looks at the next start."""
+    size = 24 * MIB
+    work = lfs.CLIENTS[0].init(git, tmp / "work", passage.hub.url)
+    work.path, url = passage.repo()
+    data = add(work, "a.bin", size)
+    work("push", "-q", url, "main")
+    target = tmp / "copy/a.bin"
+    target.parent.mkdir()
+    if client == "curl":
+        href = Api(passage.hub, work.path, passage.alice).grant(data, "download")["download"]["href"]
+        command, environment = ["curl", "-sSf", "--noproxy", "*", "-C", "-", "-o", target, href.replace(passage.hub.url, passage.base)], None
+    else:
+        hf = Hf(passage.base, passage.alice, tmp / "hf", VERSIONS[client.split()[1]])
+        command, environment = [hf.site / "bin/hf", "download", work.path, "a.bin", "--local-dir", target.parent], hf.environment
+
+    def kept():
+        return max((file.stat().st_size for file in target.parent.rglob("*") if file.is_file()), default=0)
+
+    kill_at(passage, size // 2, lambda: subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True),
+            lambda: kept() >= 8 * MIB)
+    had = kept()
+    subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True)
+    assert target.read_bytes() == data
+    killed, rest = [seen for seen in passage.bytes.count(method="GET", role="client") if seen.sent_bytes > MIB]
+    assert killed.status == 200 and size // 2 <= killed.sent_bytes < size
+    assert_rest(rest, size, had)
+
+
+def assert_rest(exchange, size, start):
+    """It gave what an object of `size` has from `start` on, and was asked for that."""
+    assert exchange.status == 206 and exchange.headers["range"] in (f"bytes={start}-{size - 1}", f"bytes={start}-")
+    assert exchange.answer_headers["content-range"] == f"bytes {start}-{size - 1}/{size}"
+    assert 0 < exchange.sent_bytes == size - start < size
+
+
+def kill_at(passage, count, start, has_kept=lambda: True):
+    """Ends what `start()` started in the middle of an answer, once so many bytes are sent and `has_kept()`."""
+    reached, go_on = threading.Event(), threading.Event()
+    stalled = []
+
+    def stall(exchange):
+        def pace():
+            if exchange.sent_bytes >= count and not reached.is_set():
+                stalled.append(exchange)
+                reached.set()
+                go_on.wait(60)
+        passage.bytes.forward(exchange, pace=pace)
+
+    passage.bytes.order(stall, lambda exchange: exchange.method == "GET")
+    process = start()
+    assert reached.wait(60), "half of it is on its way"
+    wait.until(has_kept, "the client writes it down")
+    lfs.end(process)
+    passage.bytes.obey()
+    go_on.set()
+    wait.until(lambda: stalled[0] in passage.bytes.seen, "its connection is over")
+
+
+def ending_early(proxy, count):
+    """After so many bytes of the answer the connection ends, not by a reset: all of them arrive."""
+    def end(exchange):
+        with contextlib.suppress(Cut):
+            proxy.forward(exchange, cut_answer=count)
+        exchange.handler.close_connection = True
+    return end
+
+
+def gone(exchange):
+    raise Cut
 
 
 # -- collections --------------------------------------------------------------------------------------------------
