@@ -61,6 +61,30 @@ def test_expired_actions_are_asked_for_again(lfs_hub, lfs_work, lfs_size, in_par
     lfs.same_files(lfs_work, clone_back(lfs_work.path), "a.bin")
 
 
+@pytest.mark.parametrize("engine", ["disk"], indirect=True)
+def test_an_action_that_expires_on_its_way(passage, lfs_client, lfs_size, git, tmp):
+    """Good when the client looked, not any more when the server does: 403, and git-lfs asks for another. With the agent, the next push does."""
+    work = lfs_client.init(git, tmp / "work", passage.hub.url)
+    work.path, url = passage.repo()
+    data = add(work, "a.bin", lfs_size)
+
+    def late(exchange):
+        passage.hub.run("debug", "clock", "+2h")
+        passage.bytes.forward(exchange)
+
+    passage.bytes.order(late, passage.takes_an_object, times=1)
+    if lfs_client.agent:
+        assert "EOF" in work.fails("push", url, "main") and work.refs(url) == {}
+    work("push", "-q", url, "main")
+    puts = [seen for seen in passage.bytes.seen if passage.takes_an_object(seen)]
+    batches = [seen for seen in passage.bytes.seen if seen.path.endswith("/objects/batch") and seen.status == 200]
+    assert puts[0].status == 403 and "this link has expired" in json.loads(puts[0].kept)["message"]
+    assert all(seen.status == 200 for seen in puts[1:]) and sum(seen.body_bytes for seen in puts[1:]) == lfs_size
+    assert len(batches) == 2
+    assert Api(passage.hub, work.path, passage.alice).download(data) == data
+    passage.assert_stored(1)
+
+
 def test_quota(engine_settings, fresh_hub, lfs_client, lfs_size, in_parts, git, tmp):
     """507 for what does not fit, by the names of the numbers; what fits is stored."""
     hub = fresh_hub(settings=engine_settings(), debug=True)
