@@ -284,6 +284,13 @@ def test_import_and_export(owned, git, tmp):
     refused("alice/damaged")
     file.unlink()
     refused("alice/missing")
+    at_home.hub.run("repo", "import", tmp / "out.git", "alice/part", "--lfs-incomplete")
+    assert git.refs(at_home.hub.git_url("alice/part", at_home.token)) == {**work.refs(), "HEAD": work("rev-parse", "HEAD")}
+    assert "alice/part\tprivate\tlfs-incomplete\t" in at_home.hub.run("repo", "list").stdout
+    part = Api(at_home.hub, "alice/part", at_home.token)
+    assert part.error("download", data)["code"] == 404, "what other repositories have is not in it"
+    part.upload(data)
+    assert part.download(data) == data, "it can come later"
 
 
 def test_backup_and_restore(owned, git, tmp):
