@@ -133,17 +133,7 @@ pub(super) static REPO_FACTS: Table =
 pub(super) static XORB: Table = Table::new(
     "xorb",
     &["id"],
-    &[
-        "id",
-        "hash",
-        "upload_id",
-        "state",
-        "chunks",
-        "raw_bytes",
-        "stored_bytes",
-        "seen_ms",
-        "not_before_ms",
-    ],
+    &["id", "hash", "upload_id", "state", "chunks", "raw_bytes", "stored_bytes", "seen_ms", "not_before_ms"],
 );
 
 pub(super) static REPO_XORB: Table =
@@ -154,11 +144,9 @@ pub(super) static XET_FILE: Table = Table::new("xet_file", &["id"], &["id", "has
 pub(super) static XET_FILE_XORB: Table =
     Table::new("xet_file_xorb", &["file_id", "xorb_id"], &["file_id", "xorb_id"]);
 
-pub(super) static XET_BACKING: Table =
-    Table::new("xet_backing", &["backing_id"], &["backing_id", "file_id"]);
+pub(super) static XET_BACKING: Table = Table::new("xet_backing", &["backing_id"], &["backing_id", "file_id"]);
 
-pub(super) static DEDUP_KEY: Table =
-    Table::new("dedup_key", &["chunk", "xorb_id"], &["chunk", "xorb_id"]);
+pub(super) static DEDUP_KEY: Table = Table::new("dedup_key", &["chunk", "xorb_id"], &["chunk", "xorb_id"]);
 
 pub(super) static TABLES: [&Table; 29] = [
     &SEQUENCE,

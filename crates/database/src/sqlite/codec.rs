@@ -4,7 +4,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 
 use crate::{
     BackingId, BlobState, Gating, LinkState, LockId, Oid, OrgId, OrgRole, PackId, PackKind, Proof, RepoId,
-    RepoKind, RepoState, Sha256, TokenId, TokenRole, UploadId, UserId, Visibility, XetFileId, XetHash, XorbId,
+    RepoKind, RepoState, Sha256, TokenId, TokenRole, UploadId, UserId, Visibility, XetFileId, XetHash,
+    XorbId,
 };
 
 macro_rules! ids {

@@ -38,8 +38,10 @@ fn take_back(file: &Path) {
     for table in ADDED {
         conn.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }
-    conn.execute_batch("DELETE FROM sequence WHERE name IN ('backing', 'org', 'xorb', 'xet_file'); PRAGMA user_version = 1")
-        .unwrap();
+    conn.execute_batch(
+        "DELETE FROM sequence WHERE name IN ('backing', 'org', 'xorb', 'xet_file'); PRAGMA user_version = 1",
+    )
+    .unwrap();
     assert_eq!(definitions(&conn), definitions_of_schema_1());
 }
 

@@ -167,11 +167,9 @@ impl Cas {
 
 fn fits(term: &XetTerm, index: &Index, tree: &mut Tree) -> bool {
     let chunks = term.chunk_start..term.chunk_end;
-    let (Ok(bytes), Ok(raw), Ok(all)) = (
-        index.serialized_range(chunks.clone()),
-        index.raw_range(chunks.clone()),
-        index.iter(chunks),
-    ) else {
+    let (Ok(bytes), Ok(raw), Ok(all)) =
+        (index.serialized_range(chunks.clone()), index.raw_range(chunks.clone()), index.iter(chunks))
+    else {
         return false;
     };
     all.for_each(|chunk| tree.push(chunk.hash, u64::from(chunk.raw_len)));

@@ -37,14 +37,15 @@ impl Cas {
             let registration = XetRegistration { repo, by, quota, xorbs, files };
             let registered = cas.0.database.register_xet(registration).await?;
             fault::point(Point::XetShardCommitted);
-            let files = named.into_iter().zip(registered).map(|((hash, sha256, size), file)| RegisteredFile {
-                hash: hash.into(),
-                sha256,
-                size,
-                backing: file.backing,
-                proof: file.proof,
-                was_here: file.was_here,
-            });
+            let files =
+                named.into_iter().zip(registered).map(|((hash, sha256, size), file)| RegisteredFile {
+                    hash: hash.into(),
+                    sha256,
+                    size,
+                    backing: file.backing,
+                    proof: file.proof,
+                    was_here: file.was_here,
+                });
             Ok(files.collect())
         })
         .await

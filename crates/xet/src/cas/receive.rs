@@ -41,7 +41,11 @@ pub struct ReceivingXorb {
 
 /// What is to become of the bytes.
 enum Kept {
-    Written { writer: Writer, written: u64, landing: Landing },
+    Written {
+        writer: Writer,
+        written: u64,
+        landing: Landing,
+    },
     /// It is here already.
     Not(Xorb),
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
 
-use auth::{Authorized, Read};
-use database::{XetFile, XetTerm, Xorb, XorbId};
+use auth::{Authorized, Read, Right};
+use database::{DbError, XetFile, XetTerm, Xorb, XorbId};
 
 use super::errors::ReadError;
 use super::{Cas, ReconstructError};
@@ -72,11 +72,14 @@ impl Cas {
         Ok(file.ok_or(ReconstructError::NotFound)?.size)
     }
 
-    async fn reconstruct_file(
-        &self,
-        file: &XetFile,
-        range: Range<u64>,
-    ) -> Result<Reconstruction, ReadError> {
+    /// As it is stored, of a xorb that this repository brought or has files of; whoever else has it.
+    pub fn xorb_size<A: Right>(&self, access: &Authorized<A>, hash: &Hash) -> Result<Option<u64>, DbError> {
+        let Some(xorb) = self.0.database.xorb(&(*hash).into())? else { return Ok(None) };
+        let is_its = self.0.database.has_xorb(access.repo_id(), xorb.id)?;
+        Ok(is_its.then_some(xorb.stored_bytes))
+    }
+
+    async fn reconstruct_file(&self, file: &XetFile, range: Range<u64>) -> Result<Reconstruction, ReadError> {
         let (terms, skip) = self.terms_of(&file.terms, range.clone()).await?;
         let mut ids = Vec::new();
         let mut places: HashMap<XorbId, usize> = HashMap::new();

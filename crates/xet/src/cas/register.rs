@@ -107,7 +107,8 @@ impl Cas {
         mut progress: impl FnMut(u64),
     ) -> Result<NewXetFile, ShardRefused> {
         let Claim { hash, sha256, terms, verification } = claim;
-        let mut proof = FileProof { file: hash, tree: Tree::default(), terms: Vec::with_capacity(terms.len()) };
+        let mut proof =
+            FileProof { file: hash, tree: Tree::default(), terms: Vec::with_capacity(terms.len()) };
         let mut dedup_key = None;
         for (terms, verification) in terms.chunks(TERMS_AT_ONCE).zip(verification.chunks(TERMS_AT_ONCE)) {
             let mut batch = Vec::with_capacity(terms.len());
@@ -204,9 +205,7 @@ impl FileProof {
     fn finish(self) -> Result<(u64, Vec<XetTerm>), ShardRefused> {
         let FileProof { file, tree, terms } = self;
         match tree.file_hash() {
-            actual if actual == file => {
-                Ok((terms.iter().map(|term| u64::from(term.raw_bytes)).sum(), terms))
-            }
+            actual if actual == file => Ok((terms.iter().map(|term| u64::from(term.raw_bytes)).sum(), terms)),
             actual => Err(ShardRefused::FileHash { file, actual }),
         }
     }

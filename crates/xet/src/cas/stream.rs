@@ -103,11 +103,11 @@ impl Stream {
     /// As [`Stream::next`], for bodies of answers.
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StoreError>> {
         if self.failed {
-            return Poll::Ready(Err(told(ReadError::Size)));
+            return Poll::Ready(Err(ReadError::Size.into()));
         }
         let next = ready!(self.poll(cx));
         self.failed = next.is_err();
-        Poll::Ready(next.map_err(told))
+        Poll::Ready(next.map_err(StoreError::from))
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
@@ -209,8 +209,7 @@ impl Current {
                 let taken = self.input.len() - rest.len();
                 let _ = self.input.split_to(taken);
                 if found.is_some() {
-                    self.raw_left =
-                        self.raw_left.checked_sub(raw.len() as u64).ok_or(ReadError::Size)?;
+                    self.raw_left = self.raw_left.checked_sub(raw.len() as u64).ok_or(ReadError::Size)?;
                     return Poll::Ready(Ok(Some(raw.into())));
                 }
             }
@@ -229,9 +228,11 @@ impl Current {
 }
 
 /// Bodies know one kind of error.
-pub(super) fn told(error: ReadError) -> StoreError {
-    match error {
-        ReadError::Store(error) => error,
-        other => StoreError::Io(io::Error::new(io::ErrorKind::InvalidData, other)),
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> StoreError {
+        match error {
+            ReadError::Store(error) => error,
+            other => StoreError::Io(io::Error::new(io::ErrorKind::InvalidData, other)),
+        }
     }
 }

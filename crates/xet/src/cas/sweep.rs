@@ -47,12 +47,10 @@ impl Cas {
             }
         }
         let config = &self.0.config;
-        let (seen_before_ms, not_before_ms) =
-            (now_ms - millis(config.lease), now_ms + millis(config.grace));
+        let (seen_before_ms, not_before_ms) = (now_ms - millis(config.lease), now_ms + millis(config.grace));
         let mut after = Some(XorbId(0));
         while let Some(id) = after.filter(|_| Instant::now() < ends) {
-            let (condemned, last) =
-                database.condemn_xorbs(id, LOOKED, seen_before_ms, not_before_ms).await?;
+            let (condemned, last) = database.condemn_xorbs(id, LOOKED, seen_before_ms, not_before_ms).await?;
             report.condemned += condemned as u64;
             after = last;
         }

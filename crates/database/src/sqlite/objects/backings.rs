@@ -123,7 +123,11 @@ impl Database {
 }
 
 /// The verified live backing of an object, which there is one of at most.
-pub(in crate::sqlite) fn verified(conn: &Connection, sha256: &Sha256, size: i64) -> Result<Option<BackingId>, DbError> {
+pub(in crate::sqlite) fn verified(
+    conn: &Connection,
+    sha256: &Sha256,
+    size: i64,
+) -> Result<Option<BackingId>, DbError> {
     // The conditions are those of the index `backing_verified`.
     let sql = "SELECT id FROM backing WHERE sha256 = ?1 AND size = ?2 AND state = 1 AND proof = 2";
     Ok(conn.prepare_cached(sql)?.query_row(params![sha256, size], |row| row.get(0)).optional()?)

@@ -132,7 +132,12 @@ fn is_here(conn: &Connection, publish: &Publish) -> Result<bool, DbError> {
     Ok(backing.is_some_and(|old| old.proof >= publish.proof || old.proof >= Proof::Possessed))
 }
 
-pub(in crate::sqlite) fn renew(conn: &Connection, now_ms: i64, repo: RepoId, sha256: &Sha256) -> Result<(), DbError> {
+pub(in crate::sqlite) fn renew(
+    conn: &Connection,
+    now_ms: i64,
+    repo: RepoId,
+    sha256: &Sha256,
+) -> Result<(), DbError> {
     let live = "repo_id = ?1 AND sha256 = ?2 AND state = 0";
     REPO_OBJECT.change(conn, live, params![repo, sha256], |row| row.set("linked_ms", now_ms))?;
     Ok(())
@@ -191,7 +196,11 @@ pub(in crate::sqlite) fn find(
 }
 
 /// What counts for it, if it is live.
-pub(in crate::sqlite) fn live_bytes(conn: &Connection, repo: RepoId, sha256: &Sha256) -> Result<Option<u64>, DbError> {
+pub(in crate::sqlite) fn live_bytes(
+    conn: &Connection,
+    repo: RepoId,
+    sha256: &Sha256,
+) -> Result<Option<u64>, DbError> {
     let sql = "SELECT size FROM repo_object WHERE repo_id = ?1 AND sha256 = ?2 AND state = 0";
     Ok(conn.prepare_cached(sql)?.query_row(params![repo, sha256], |row| row.get(0)).optional()?)
 }

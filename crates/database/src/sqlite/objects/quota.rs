@@ -59,7 +59,11 @@ pub(in crate::sqlite) fn used(conn: &Connection, folded: &str) -> Result<u64, Db
 }
 
 /// What counts against an upload, of which `given` is as its row has it: `None` if nothing does.
-pub(in crate::sqlite) fn limit(conn: &Connection, folded: &str, given: Quota) -> Result<Option<u64>, DbError> {
+pub(in crate::sqlite) fn limit(
+    conn: &Connection,
+    folded: &str,
+    given: Quota,
+) -> Result<Option<u64>, DbError> {
     match given {
         Quota::Exempt => Ok(None),
         Quota::Default(default) => Ok(quota_of(conn, folded)?.or(default)),

@@ -14,7 +14,8 @@ impl Database {
         let sql = "SELECT b.id FROM backing b JOIN xet_backing x ON x.backing_id = b.id
                    WHERE b.state = 2 AND b.not_before_ms <= ?1 ORDER BY b.not_before_ms LIMIT ?2";
         let now_ms = self.clock().now_ms();
-        let due: Vec<BackingId> = self.read(|conn| all(conn, sql, params![now_ms, limit], |row| row.get(0)))?;
+        let due: Vec<BackingId> =
+            self.read(|conn| all(conn, sql, params![now_ms, limit], |row| row.get(0)))?;
         if due.is_empty() {
             return Ok(0);
         }
@@ -52,7 +53,9 @@ impl Database {
                     // Both again: a shard may just have named it.
                     let free = "id = ?1 AND state = 1 AND seen_ms < ?2
                                 AND NOT EXISTS (SELECT 1 FROM xet_file_xorb WHERE xorb_id = ?1)";
-                    let Some(mut row) = XORB.record(conn, free, params![id, seen_before_ms])? else { continue };
+                    let Some(mut row) = XORB.record(conn, free, params![id, seen_before_ms])? else {
+                        continue;
+                    };
                     row.set("state", BlobState::Condemned)?;
                     row.set("not_before_ms", not_before_ms)?;
                     row.write(conn)?;

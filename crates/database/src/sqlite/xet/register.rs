@@ -41,8 +41,9 @@ fn register(
     }
     let quota = quota::limit(conn, &namespace, registration.quota)?;
     let mut used = match quota {
-        Some(_) => quota::used(conn, &namespace)?
-            .saturating_add(reservations::reserved(conn, now_ms, &namespace)?),
+        Some(_) => {
+            quota::used(conn, &namespace)?.saturating_add(reservations::reserved(conn, now_ms, &namespace)?)
+        }
         None => 0,
     };
     let mut registered = Vec::with_capacity(registration.files.len());
@@ -62,11 +63,7 @@ fn register(
 }
 
 /// What its link counts already.
-fn counted(
-    conn: &Connection,
-    registration: &XetRegistration,
-    sha256: &Sha256,
-) -> Result<u64, RegisterError> {
+fn counted(conn: &Connection, registration: &XetRegistration, sha256: &Sha256) -> Result<u64, RegisterError> {
     Ok(links::live_bytes(conn, registration.repo, sha256)?.unwrap_or(0))
 }
 
