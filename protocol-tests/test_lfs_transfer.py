@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -48,6 +49,22 @@ def test_a_whole_object(data, href):
     assert headers["content-type"] == "application/octet-stream" and headers["content-disposition"].startswith("attachment")
     assert headers["x-content-type-options"] == "nosniff"
     assert "private" in headers["cache-control"] and "immutable" in headers["cache-control"]
+
+
+def test_requests_one_behind_the_other(at):
+    """Large and small answers on one connection, the requests sent before any answer is read: each comes whole and in its turn."""
+    large, small = content(5 * MIB + 7, f"{at.path} large"), content(1000, f"{at.path} small")
+    at.upload(large), at.upload(small)
+    large_href, small_href = (at.grant(data, "download")["download"]["href"] for data in (large, small))
+    asked = [(large_href, None, large), (small_href, None, small), (large_href, "bytes=1048575-3145729", large[1048575:3145730]),
+             (small_href, "bytes=5-9", small[5:10]), (large_href, "bytes=5000000-", large[5000000:])] * 3
+    with wire.Raw(large_href) as raw:
+        for href, range, _ in asked:
+            parts = urlsplit(href)
+            raw.request("GET", f"{parts.path}?{parts.query}", {"Range": range} if range else {})
+        for href, range, expected in asked:
+            answer = raw.answer()
+            assert answer.status == (206 if range else 200) and answer.body == expected, (href, range, answer.status)
 
 
 def test_head(data, href):

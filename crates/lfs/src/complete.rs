@@ -8,13 +8,14 @@ use database::{Proof, fault};
 use storage::{Bucket, StoreError, TempFile};
 
 use crate::parts::{Assembly, check_numbers};
-use crate::publish::{Arrival, Known, blocking, detached};
+use crate::publish::{Arrival, Known, blocking};
 use crate::receive::taken;
 use crate::verify::Way;
 use crate::{Objects, ReceiveError};
 
 impl Objects {
     /// `parts` are number and entity tag of each, by number. Told twice, it succeeds twice.
+    /// Answers in time, as [`Objects::landed_soon`] says: a bucket may take minutes to put parts together.
     pub async fn complete(
         &self,
         access: Authorized<Propose>,
@@ -26,7 +27,7 @@ impl Objects {
         }
         let arrival = Arrival::of(&access, grant)?;
         let (objects, multipart) = (self.clone(), grant.multipart.clone());
-        detached(async move {
+        self.landed_soon(&arrival, async move {
             match objects.known(&arrival)? {
                 Known::Here => return Ok(()),
                 Known::Claimed(backing) => return objects.await_proof(&arrival, backing).await,

@@ -3,7 +3,7 @@
 //! Both are known by rows, so a crash or a bucket that is away loses nothing: it is all still due the next time.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use database::{BackingId, DbError, Upload, fault, object_key};
@@ -21,6 +21,8 @@ const BATCH: u32 = 256;
 const BATCHES: usize = 16;
 /// Deletions at once.
 const AT_ONCE: usize = 8;
+/// Failures in a row by which a store is known to be at fault, and not one key.
+const FAILURES: u32 = 4;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepReport {
@@ -121,9 +123,9 @@ impl Objects {
                 if round.failed() {
                     return false;
                 }
-                let Err(error) = bucket.abort_multipart(&key, &id).await else { return true };
+                let Err(error) = bucket.abort_multipart(&key, &id).await else { return round.succeeded() };
                 tracing::warn!(key, %error, "an upload in parts could not be ended; it is tried again");
-                round.fail();
+                round.fail(&error);
                 false
             });
         }
@@ -161,9 +163,9 @@ impl Objects {
                     return None;
                 }
                 match store.delete(&key, size).await {
-                    Ok(()) => Some(of),
+                    Ok(()) => round.succeeded().then_some(of),
                     Err(error) => {
-                        round.fail();
+                        round.fail(&error);
                         log_left(&key, &error);
                         None
                     }
@@ -174,25 +176,32 @@ impl Objects {
     }
 }
 
-/// Bounds the time of one round; what is begun is done, so that each gets somewhere. After the first failure of the store
-/// it is over at once: what else is due would fail, too, each after a time of its own.
+/// Bounds the time of one round; what is begun is done, so that each gets somewhere. It is over at once when the store is
+/// away, or fails again and again: what else is due would fail, too, each after a time of its own. One key that cannot be
+/// deleted keeps none of the others.
 #[derive(Clone)]
 struct Round {
     ends: Instant,
-    failed: Arc<AtomicBool>,
+    failures: Arc<AtomicU32>,
 }
 
 impl Round {
     fn new(takes: Duration) -> Round {
-        Round { ends: Instant::now() + takes, failed: Arc::default() }
+        Round { ends: Instant::now() + takes, failures: Arc::default() }
     }
 
-    fn fail(&self) {
-        self.failed.store(true, Ordering::Relaxed);
+    fn fail(&self, error: &StoreError) {
+        let weight = if matches!(error, StoreError::Unavailable(_)) { FAILURES } else { 1 };
+        self.failures.fetch_add(weight, Ordering::Relaxed);
+    }
+
+    fn succeeded(&self) -> bool {
+        self.failures.store(0, Ordering::Relaxed);
+        true
     }
 
     fn failed(&self) -> bool {
-        self.failed.load(Ordering::Relaxed)
+        self.failures.load(Ordering::Relaxed) >= FAILURES
     }
 
     fn is_over(&self) -> bool {

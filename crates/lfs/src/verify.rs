@@ -8,7 +8,7 @@ use auth::{Authorized, Propose};
 use database::{BackingId, Claim, Proof, Sha256};
 use storage::{Bucket, Capabilities, Head};
 
-use crate::publish::{Arrival, Known, Landed, detached};
+use crate::publish::{Arrival, Known, Landed};
 use crate::read_back::{Outcome, Spare, wait};
 use crate::{Objects, ReceiveError};
 
@@ -16,7 +16,8 @@ use crate::{Objects, ReceiveError};
 const CLAIMS_BEFORE: usize = 3;
 
 impl Objects {
-    /// `claimed` is what the client says the object is. Told twice, it succeeds twice.
+    /// `claimed` is what the client says the object is. Told twice, it succeeds twice. Answers in time, as
+    /// [`Objects::landed_soon`] says, however slow the bucket.
     pub async fn verify(
         &self,
         access: Authorized<Propose>,
@@ -31,7 +32,7 @@ impl Objects {
         }
         let arrival = Arrival::of(&access, grant)?;
         let objects = self.clone();
-        detached(async move {
+        self.landed_soon(&arrival, async move {
             match objects.known(&arrival)? {
                 Known::Here => return Ok(()),
                 Known::Claimed(backing) => return objects.await_proof(&arrival, backing).await,

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::Node;
 use crate::address;
 use crate::git::Builds;
-use crate::http::{self, Connection, Phase, Timeouts};
+use crate::http::{self, Connection, Files, Phase, Timeouts};
 use crate::metrics::Metrics;
 use crate::route::{BodyLimit, Origin};
 use crate::spool::{self, Spool};
@@ -232,22 +232,24 @@ async fn connection(server: Arc<Server>, stream: TcpStream, origin: Origin, _per
         idle: configured.idle_timeout.duration(),
         write: configured.write_timeout.duration(),
     };
-    let phase = Phase::new();
+    let (phase, files) = (Phase::new(), Arc::<Files>::default());
     let peer = stream.peer_addr().map(|peer| peer.ip());
     let is_proxy =
         peer.is_ok_and(|peer| configured.trusted_proxies.iter().any(|network| network.contains(peer)));
-    let io = TokioIo::new(Connection::new(stream, timeouts, Arc::clone(&phase)));
+    let io = TokioIo::new(Connection::new(stream, timeouts, Arc::clone(&phase), Arc::clone(&files)));
     let service = service_fn(|mut request: ::http::Request<Incoming>| {
         if !is_proxy {
             address::forget_proxies(request.headers_mut());
         }
-        http::handle(Arc::clone(&server), Arc::clone(&phase), origin, request)
+        http::handle(Arc::clone(&server), Arc::clone(&phase), Arc::clone(&files), origin, request)
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             // A client may end its side after the last request.
             .half_close(true)
             .max_buf_size(HEAD_BYTES)
+            // `http::Files` relies on it.
+            .writev(true)
             // The socket has deadlines of its own, which tell waiting for a request from waiting for its end.
             .header_read_timeout(None)
             .serve_connection(io, service)

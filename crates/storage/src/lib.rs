@@ -13,7 +13,7 @@ mod objects;
 mod s3;
 
 pub use disk::{Disk, OpenError, TempFile, map_file, sync_directory};
-pub use objects::{Complete, Expected, ObjectStore, Reader, StoreError, StoreId, Writer};
+pub use objects::{Cached, Complete, Expected, ObjectStore, Reader, StoreError, StoreId, Writer};
 pub use s3::{
     Binding, Bucket, Capabilities, Head, S3Config, S3ConfigError, S3Credentials, SignedPut, Signer,
 };

@@ -273,6 +273,27 @@ async fn a_sweep_ends_with_the_first_failure_and_with_its_time() {
     assert_eq!(hub.objects.sweep().await.unwrap().uploads, 20);
 }
 
+/// It comes first in every round.
+#[tokio::test]
+async fn a_key_that_cannot_be_deleted_keeps_no_other() {
+    let double = Double::start().await;
+    let hub = hub_on(&double, enforcing()).await;
+    let (href, _) = announce(&hub, b"stays").await;
+    double.put(&href, b"stays", true);
+    double.state().undeletable = Some(double.key_of(&href));
+    hub.clock.advance_ms(1000);
+    for n in 0..20u8 {
+        announce(&hub, &[n; 10]).await;
+    }
+    hub.clock.advance_ms(3 * DAY_MS);
+    let report = hub.objects.sweep().await.unwrap();
+    assert_eq!((report.uploads, report.left), (20, 1));
+    double.state().undeletable = None;
+    let report = hub.objects.sweep().await.unwrap();
+    assert_eq!((report.uploads, report.left), (1, 0));
+    assert!(double.state().objects.is_empty());
+}
+
 /// A copy that one request finds needless may be what another links meanwhile.
 #[tokio::test]
 async fn what_is_being_deleted_is_not_linked() {
@@ -341,6 +362,28 @@ async fn a_bucket_that_takes_its_time_costs_no_second_upload() {
     double.puts_held.send_replace(false);
     assert_eq!(push.await.unwrap().unwrap(), []);
     assert_eq!(hub.proof(&hub.repo, sha256), Some(Proof::Verified));
+    hub.assert_sound();
+}
+
+/// The same where the bytes are in the bucket already, and the bucket is slow to say so.
+#[tokio::test]
+async fn a_bucket_that_is_slow_to_answer_keeps_no_client() {
+    let double = Double::start().await;
+    let clock = Clock::default();
+    let store = double.store(&clock, enforcing()).await;
+    let config = lfs::Config { verify_wait: Duration::from_millis(20), ..config() };
+    let hub = with(tempfile::tempdir().unwrap(), clock, store, config).await;
+    let (href, grant) = announce(&hub, WEIGHTS).await;
+    double.put(&href, WEIGHTS, true);
+    double.heads_held.send_replace(true);
+    verify(&hub, &grant).await.unwrap();
+    assert_eq!(hub.proof(&hub.repo, grant.sha256), None, "the client is told before it is known");
+    let (objects, repo) = (hub.objects.clone(), hub.repo.id);
+    let mut push = tokio::spawn(async move { objects.require(repo, &[(sha(WEIGHTS), 18)]).await });
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut push).await.is_err(), "it waits");
+    double.heads_held.send_replace(false);
+    assert_eq!(push.await.unwrap().unwrap(), []);
+    assert_eq!(hub.proof(&hub.repo, grant.sha256), Some(Proof::Verified));
     hub.assert_sound();
 }
 

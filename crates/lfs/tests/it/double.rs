@@ -22,6 +22,8 @@ pub struct Double {
     pub puts_held: watch::Sender<bool>,
     /// So do deletions of whole objects.
     pub deletes_held: watch::Sender<bool>,
+    /// So do questions after them.
+    pub heads_held: watch::Sender<bool>,
     address: String,
 }
 
@@ -34,6 +36,8 @@ pub struct State {
     pub multiparts: BTreeMap<String, (String, BTreeMap<u32, Vec<u8>>)>,
     /// Everything is answered by this status.
     pub failing: Option<u16>,
+    /// The key that cannot be deleted.
+    pub undeletable: Option<String>,
     /// Uploads in parts are not listed.
     pub lists_refused: Option<u16>,
     /// `METHOD name?query` of each request.
@@ -59,8 +63,9 @@ impl Double {
     pub async fn start() -> Double {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let [reads_held, puts_held, deletes_held] = [false; 3].map(watch::Sender::new);
-        let double = Double { state: Arc::default(), reads_held, puts_held, deletes_held, address };
+        let [reads_held, puts_held, deletes_held, heads_held] = [false; 4].map(watch::Sender::new);
+        let double =
+            Double { state: Arc::default(), reads_held, puts_held, deletes_held, heads_held, address };
         let serving = double.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -130,6 +135,7 @@ impl Double {
                 "GET" => Some(&self.reads_held),
                 "PUT" => Some(&self.puts_held),
                 "DELETE" => Some(&self.deletes_held),
+                "HEAD" => Some(&self.heads_held),
                 _ => None,
             };
             if let Some(held) = held
@@ -212,6 +218,11 @@ impl Double {
                 state.objects.insert(key, asked.body.clone());
                 Told { status: 200, header: vec![("etag", "\"e\"".into())], body: vec![] }
             }
+            ("DELETE", None) if state.undeletable.as_ref() == Some(&key) => Told {
+                status: 403,
+                header: vec![],
+                body: b"<Error><Code>AccessDenied</Code></Error>".to_vec(),
+            },
             ("DELETE", None) => {
                 state.objects.remove(&key);
                 Told { status: 204, header: vec![], body: vec![] }

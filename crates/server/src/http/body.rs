@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use git_protocol::sideband::{Band, Framing, frame_header};
 use http_body::{Frame, SizeHint};
 
+use super::Files;
 use crate::git::Pushing;
 use crate::spool;
 
@@ -52,6 +53,8 @@ pub enum BodyError {
 pub enum Chunk {
     Bytes(Bytes),
     Frames(Frames),
+    /// So many bytes of a file, which the connection was given ([`Files`]).
+    StandIn(u64),
 }
 
 /// A pack framed as side-band packets while it is sent: headers of five bytes between slices of the (mapped) pack.
@@ -86,6 +89,14 @@ impl Body {
 
     pub fn object(reader: lfs::Body) -> Body {
         Body(Kind::Object(Stored(reader)))
+    }
+
+    /// What comes next, if the kernel can send it. Whoever takes it must.
+    pub(super) fn cached(&mut self) -> Option<Result<storage::Cached, BodyError>> {
+        match &mut self.0 {
+            Kind::Object(Stored(reader)) => reader.cached().map_err(BodyError::from).transpose(),
+            _ => None,
+        }
     }
 
     pub fn pushing(pushing: Pushing) -> Body {
@@ -235,6 +246,7 @@ impl Chunk {
         match self {
             Chunk::Bytes(bytes) => Chunk::Bytes(bytes.split_to(bytes.len().min(PIECE))),
             Chunk::Frames(frames) => Chunk::Frames(frames.split_piece()),
+            Chunk::StandIn(len) => Chunk::StandIn(std::mem::take(len)),
         }
     }
 }
@@ -244,6 +256,7 @@ impl Buf for Chunk {
         match self {
             Chunk::Bytes(bytes) => bytes.remaining(),
             Chunk::Frames(frames) => frames.remaining(),
+            Chunk::StandIn(len) => usize::try_from(*len).unwrap_or(usize::MAX),
         }
     }
 
@@ -251,6 +264,7 @@ impl Buf for Chunk {
         match self {
             Chunk::Bytes(bytes) => bytes.chunk(),
             Chunk::Frames(frames) => frames.chunk(),
+            Chunk::StandIn(len) => Files::stand_in(*len),
         }
     }
 
@@ -258,6 +272,7 @@ impl Buf for Chunk {
         match self {
             Chunk::Bytes(bytes) => bytes.advance(count),
             Chunk::Frames(frames) => frames.advance(count),
+            Chunk::StandIn(len) => *len -= count as u64,
         }
     }
 
@@ -265,6 +280,13 @@ impl Buf for Chunk {
         match self {
             Chunk::Bytes(bytes) => bytes.chunks_vectored(slices),
             Chunk::Frames(frames) => frames.chunks_vectored(slices),
+            Chunk::StandIn(len) => match slices.first_mut() {
+                Some(slice) if *len > 0 => {
+                    *slice = IoSlice::new(Files::stand_in(*len));
+                    1
+                }
+                _ => 0,
+            },
         }
     }
 }

@@ -1,5 +1,7 @@
-//! A socket with deadlines, so that no client holds a connection without doing something with it.
+//! A socket with deadlines, so that no client holds a connection without doing something with it; and one that lets the
+//! kernel send what it has of a file.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
@@ -25,11 +27,58 @@ pub(crate) struct Timeouts {
 #[derive(Debug)]
 pub(crate) struct Phase(Mutex<State>);
 
+/// Parts of files between what hyper writes to a connection. hyper writes memory only, so for a part of a file it is
+/// given as many bytes of [`STAND_IN`] ([`Files::stand_in`]): where one of those comes to the socket, the kernel sends
+/// as many of the file in their place. hyper queues what it is given without looking at it, as long as the connection
+/// says that it writes vectors.
+#[derive(Debug, Default)]
+pub(crate) struct Files(Mutex<VecDeque<storage::Cached>>);
+
+/// Stands for bytes of files. Nothing reads it.
+static STAND_IN: [u8; 1 << 20] = [0; 1 << 20];
+
+impl Files {
+    /// To be called in the order in which the stand-ins are handed to hyper.
+    pub(crate) fn push(&self, part: storage::Cached) {
+        self.0.lock().push_back(part);
+    }
+
+    /// As many bytes as `remaining`, or as there are to be had.
+    pub(crate) fn stand_in(remaining: u64) -> &'static [u8] {
+        &STAND_IN[..usize::try_from(remaining).unwrap_or(usize::MAX).min(STAND_IN.len())]
+    }
+
+    fn is_stand_in(slice: &[u8]) -> bool {
+        STAND_IN.as_ptr_range().contains(&slice.as_ptr()) && !slice.is_empty()
+    }
+
+    /// Sends up to `bytes_max` of the first file.
+    fn send(&self, stream: &TcpStream, cx: &mut Context<'_>, bytes_max: usize) -> Poll<io::Result<usize>> {
+        let mut parts = self.0.lock();
+        let Some(part) = parts.front_mut() else {
+            return Poll::Ready(Err(io::Error::other("no file to send in place of its stand-in")));
+        };
+        let sent = loop {
+            ready!(stream.poll_write_ready(cx))?;
+            match stream.try_io(Interest::WRITABLE, || part.send(stream, bytes_max)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => break sent?,
+            }
+        };
+        if part.remaining() == 0 {
+            parts.pop_front();
+        }
+        Poll::Ready(Ok(sent))
+    }
+}
+
 /// The socket under hyper.
 pub(crate) struct Connection {
     stream: TcpStream,
     timeouts: Timeouts,
     phase: Arc<Phase>,
+    files: Arc<Files>,
     read_deadline: Deadline,
     write_deadline: Deadline,
     reader: Pace,
@@ -84,11 +133,17 @@ impl Phase {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, timeouts: Timeouts, phase: Arc<Phase>) -> Connection {
+    pub(crate) fn new(
+        stream: TcpStream,
+        timeouts: Timeouts,
+        phase: Arc<Phase>,
+        files: Arc<Files>,
+    ) -> Connection {
         Connection {
             stream,
             timeouts,
             phase,
+            files,
             read_deadline: Deadline::default(),
             write_deadline: Deadline::default(),
             reader: Pace::default(),
@@ -177,9 +232,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.guard_write(cx, written)
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -188,12 +241,17 @@ impl AsyncWrite for Connection {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        let memory = bufs.iter().position(|buf| Files::is_stand_in(buf)).unwrap_or(bufs.len());
+        let written = match bufs.get(memory) {
+            Some(stand_in) if memory == 0 => this.files.send(&this.stream, cx, stand_in.len()),
+            _ => Pin::new(&mut this.stream).poll_write_vectored(cx, &bufs[..memory]),
+        };
         this.guard_write(cx, written)
     }
 
+    /// On which [`Files`] relies.
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

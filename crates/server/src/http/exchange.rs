@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use ulid::Ulid;
 
-use super::{Body, BodyError, Chunk, Phase};
+use super::{Body, BodyError, Chunk, Files, Phase};
 use crate::metrics::Ended;
 use crate::serve::Server;
 
@@ -37,6 +37,8 @@ pub(crate) struct Exchange {
 /// The response body, and the exchange that ends with it.
 pub(crate) struct Measured {
     body: Body,
+    /// Of the connection that this goes to.
+    files: Arc<Files>,
     exchange: Exchange,
 }
 
@@ -91,9 +93,9 @@ impl Exchange {
     }
 
     /// The exchange goes on until `body` has been sent.
-    pub(crate) fn respond(mut self, status: StatusCode, body: Body) -> Measured {
+    pub(crate) fn respond(mut self, status: StatusCode, body: Body, files: Arc<Files>) -> Measured {
         self.status = Some(status);
-        Measured { body, exchange: self }
+        Measured { body, files, exchange: self }
     }
 }
 
@@ -134,7 +136,14 @@ impl http_body::Body for Measured {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
         let this = self.get_mut();
-        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = match this.body.cached() {
+            Some(cached) => Some(cached.map(|part| {
+                let stand_in = Chunk::StandIn(part.remaining());
+                this.files.push(part);
+                Frame::data(stand_in)
+            })),
+            None => std::task::ready!(Pin::new(&mut this.body).poll_frame(cx)),
+        };
         match &frame {
             Some(Ok(frame)) => {
                 this.exchange.sent += frame.data_ref().map_or(0, |chunk| chunk.remaining() as u64);

@@ -11,7 +11,7 @@ mod request;
 mod service;
 
 pub use body::{Body, BodyError, Chunk, Frames};
-pub(crate) use connection::{Connection, Phase, Timeouts};
+pub(crate) use connection::{Connection, Files, Phase, Timeouts};
 pub(crate) use exchange::Exchange;
 pub(crate) use gzip::{accepts_gzip, compressor};
 pub(crate) use request::{Request, RequestBody};

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, Version, header, reque
 use hyper::body::Incoming;
 
 use super::exchange::Measured;
-use super::{Body, Exchange, Phase, Request, RequestBody};
+use super::{Body, Exchange, Files, Phase, Request, RequestBody};
 use crate::error::Error;
 use crate::route::{CacheClass, Dialect, Origin, Policy, Route};
 use crate::serve::Server;
@@ -25,6 +25,7 @@ const IMMUTABLE: &str = "private, immutable, max-age=86400";
 pub(crate) async fn handle(
     server: Arc<Server>,
     phase: Arc<Phase>,
+    files: Arc<Files>,
     origin: Origin,
     request: http::Request<Incoming>,
 ) -> Result<Response<Measured>, Infallible> {
@@ -57,7 +58,7 @@ pub(crate) async fn handle(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let (parts, body) = response.into_parts();
-    let body = exchange.respond(parts.status, body);
+    let body = exchange.respond(parts.status, body, files);
     Ok(Response::from_parts(parts, body))
 }
 

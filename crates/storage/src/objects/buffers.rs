@@ -1,4 +1,5 @@
-//! Buffers for reading, used again: fresh ones of this size would be mapped, zeroed and unmapped each time.
+//! Buffers for what goes from and to the disk, used again: fresh ones of this size would be mapped, zeroed and unmapped
+//! each time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 /// Bytes of a buffer.
 pub(super) const BUFFER: usize = 256 * 1024;
 
-/// Buffers kept for the next reader.
+/// Buffers kept for the next one.
 const IDLE_MAX: usize = 16;
 
 #[derive(Clone, Default)]
@@ -25,7 +26,8 @@ impl Buffers {
     /// For up to `wanted` bytes, and no less than the smaller of `wanted` and [`BUFFER`].
     pub(super) fn take(&self, wanted: u64) -> Buffer {
         if wanted < BUFFER as u64 / 4 {
-            return Buffer { bytes: vec![0; wanted as usize].into_boxed_slice(), filled: 0, home: None };
+            let bytes = vec![0; wanted as usize].into_boxed_slice();
+            return Buffer { bytes, filled: 0, home: None };
         }
         let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let bytes = idle.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice());
@@ -38,6 +40,19 @@ impl Buffer {
     pub(super) fn space(&mut self, max: u64) -> &mut [u8] {
         let end = self.bytes.len().min(usize::try_from(max).unwrap_or(usize::MAX));
         &mut self.bytes[..end]
+    }
+
+    /// Takes the first bytes of `bytes`, as many as there is room for.
+    pub(super) fn fill(&mut self, bytes: &[u8]) -> usize {
+        let space = &mut self.bytes[self.filled..];
+        let taken = space.len().min(bytes.len());
+        space[..taken].copy_from_slice(&bytes[..taken]);
+        self.filled += taken;
+        taken
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.filled == self.bytes.len()
     }
 
     /// Its first `filled` bytes, without copying.
@@ -86,6 +101,19 @@ mod tests {
         assert_eq!(idle(&buffers), 0);
         drop(taken);
         assert_eq!(idle(&buffers), IDLE_MAX);
+    }
+
+    #[test]
+    fn what_is_filled_in_is_what_it_holds() {
+        let buffers = Buffers::default();
+        let mut buffer = buffers.take(u64::MAX);
+        assert!(!buffer.is_full());
+        assert_eq!(buffer.fill(b"some"), 4);
+        assert_eq!(buffer.fill(&vec![b'x'; BUFFER]), BUFFER - 4);
+        assert!(buffer.is_full());
+        assert_eq!(buffer.fill(b"more"), 0);
+        assert_eq!(buffer.as_ref().len(), BUFFER);
+        assert_eq!(&buffer.as_ref()[..5], b"somex");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use database::Sha256;
 
 pub use error::StoreError;
 pub use mark::{Expected, StoreId};
+pub use read::Cached;
 
 use crate::s3::{Bucket, S3Complete, S3Config, S3Reader, S3Writer};
 use crate::{Disk, OpenError};
@@ -274,6 +275,14 @@ impl Reader {
         match &mut self.0 {
             ReaderEngine::Disk(reader) => reader.poll_next(cx),
             ReaderEngine::S3(reader) => reader.poll_next(cx),
+        }
+    }
+
+    /// The next bytes, if the kernel can send them without our seeing them. `None`: ask [`Reader::poll_next`].
+    pub fn cached(&mut self) -> Result<Option<Cached>, StoreError> {
+        match &mut self.0 {
+            ReaderEngine::Disk(reader) => reader.cached(),
+            ReaderEngine::S3(_) => Ok(None),
         }
     }
 

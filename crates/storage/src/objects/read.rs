@@ -1,17 +1,18 @@
-//! The way of an object from the disk: what the page cache holds is read on the spot, anything else on blocking
-//! threads, one piece ahead of the reader.
+//! The way of an object from the disk: what the page cache holds is read on the spot, or left to the kernel to send;
+//! anything else is read on blocking threads, one piece ahead of the reader.
 
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, IoSliceMut};
 use std::ops::Range;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use rustix::fs::Advice;
+use rustix::fs::{Advice, sendfile};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::task::JoinHandle;
 
@@ -28,6 +29,18 @@ pub(super) struct DiskReader {
     /// False where the kernel has no way to ask for cached bytes only.
     may_try: bool,
 }
+
+/// Bytes that the kernel holds in its page cache, for it to send: they are never copied to us.
+#[derive(Clone, Debug)]
+pub struct Cached {
+    file: Arc<File>,
+    range: Range<u64>,
+}
+
+/// Left to the kernel at a time.
+const SENT_AT_ONCE: u64 = 1024 * 1024;
+/// The kernel reads ahead by no less, so what it holds has no smaller gaps; were there one, a send would wait for the disk.
+const PROBE_STEP: u64 = 128 * 1024;
 
 /// Where the next piece comes from.
 enum Source {
@@ -100,6 +113,31 @@ impl DiskReader {
         Poll::Ready(Ok(Some(piece.bytes)))
     }
 
+    /// The next bytes, if they can be left to the kernel.
+    pub(super) fn cached(&mut self) -> Result<Option<Cached>, StoreError> {
+        if !matches!(self.source, Source::Cache) {
+            return Ok(None);
+        }
+        let range = self.offset..self.end.min(self.offset + SENT_AT_ONCE);
+        let mut known = range.start;
+        while self.may_try && known < range.end {
+            let next = if known == range.start { known } else { range.end.min(known + PROBE_STEP) - 1 };
+            match try_read(&self.file, &mut [0], next) {
+                Ok(0) => return Err(StoreError::Truncated { missing: self.end - next }),
+                Ok(_) => known = next + 1,
+                Err(Errno::AGAIN | Errno::INTR) => break,
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => self.may_try = false,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        // The first probe says nothing of what follows.
+        if !self.may_try || known <= range.start + 1 && range.end > known {
+            return Ok(None);
+        }
+        self.offset = known;
+        Ok(Some(Cached { file: Arc::clone(&self.file), range: range.start..known }))
+    }
+
     /// What of the next piece is in the page cache. `None`: nothing.
     fn read_cached(&mut self) -> Result<Option<Bytes>, StoreError> {
         if !self.may_try {
@@ -124,6 +162,25 @@ impl DiskReader {
         let range = self.offset..self.end;
         self.source =
             Source::Ahead(tokio::task::spawn_blocking(move || read(&file, range, &buffers, may_try)));
+    }
+}
+
+impl Cached {
+    pub fn remaining(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// Sends up to `bytes_max` to a socket that does not block; what was sent is taken off. Never `Ok(0)`.
+    pub fn send(&mut self, socket: impl AsFd, bytes_max: usize) -> io::Result<usize> {
+        let wanted = bytes_max.min(usize::try_from(self.remaining()).unwrap_or(usize::MAX));
+        let mut offset = self.range.start;
+        match sendfile(socket, &*self.file, Some(&mut offset), wanted)? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut short")),
+            sent => {
+                self.range.start += sent as u64;
+                Ok(sent)
+            }
+        }
     }
 }
 

@@ -1,29 +1,26 @@
-//! The way of an object to the disk: hashed and written on blocking threads, piece by piece, while the next piece is
+//! The way of an object to the disk: hashed and written on blocking threads, side by side, while the next bytes are
 //! gathered; flushed while it is still being received.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use database::Sha256;
 use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
+use super::buffers::{Buffer, Buffers};
 use super::disk::{DiskObjects, blocking};
 use super::{Hasher, StoreError};
 use crate::{Disk, TempFile};
 
 /// A body up to here is held, and makes one hop in all.
-const HELD_MAX: usize = 64 * 1024;
+const HELD_MAX: u64 = 64 * 1024;
 /// Gathered before the disk, being idle, gets it: what a slow upload holds.
 const PIECE_MIN: usize = 128 * 1024;
 /// Gathered at most while the disk is busy.
-const PIECE_MAX: usize = 512 * 1024;
-/// What comes in smaller frames is copied: a frame may keep alive a buffer much larger than itself.
-const FRAME_MIN: usize = 16 * 1024;
-/// Small frames are copied into pieces of up to this.
-const TAIL_MAX: usize = 32 * 1024;
+const PIECE_MAX: usize = 1024 * 1024;
 /// Written between two flushes. Left to the kernel, most of a file would be flushed at its end, with everybody waiting.
 const FLUSH_EVERY: u64 = 64 * 1024 * 1024;
 
@@ -39,7 +36,10 @@ pub(super) struct DiskWriter {
 enum State {
     /// Nothing was written to a file yet.
     Held,
-    Busy(JoinHandle<Result<Staged, StoreError>>),
+    Busy {
+        hashing: Job<Hasher>,
+        writing: Job<Result<Staged, StoreError>>,
+    },
     Failed,
 }
 
@@ -52,14 +52,15 @@ pub(super) struct DiskComplete {
 }
 
 enum Content {
-    Held(Vec<Bytes>),
+    Held(Vec<Buffer>),
     Staged(Staged),
 }
 
 impl DiskObjects {
     pub(super) fn writer(&self, key: &str, size: u64) -> DiskWriter {
+        let gathered = Gathered { blocks: Vec::new(), len: 0, buffers: self.buffers.clone() };
         let (disk, key) = (self.disk().clone(), key.to_owned());
-        DiskWriter { disk, key, size, written: 0, gathered: Gathered::default(), state: State::Held }
+        DiskWriter { disk, key, size, written: 0, gathered, state: State::Held }
     }
 }
 
@@ -68,73 +69,120 @@ impl DiskWriter {
         self.written
     }
 
-    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+    pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
         if bytes.len() as u64 > self.size - self.written {
             return Err(StoreError::TooLong { size: self.size });
         }
-        self.written += bytes.len() as u64;
-        self.gathered.push(bytes);
-        let is_busy = matches!(&self.state, State::Busy(job) if !job.is_finished());
-        if self.gathered.len >= if is_busy { PIECE_MAX } else { PIECE_MIN } {
-            self.write_out().await?;
+        while !bytes.is_empty() {
+            let remaining = self.size - self.written;
+            let taken = self.gathered.fill(&bytes, remaining);
+            self.written += taken as u64;
+            let _ = bytes.split_to(taken);
+            if self.size > HELD_MAX && self.gathered.len >= if self.is_busy() { PIECE_MAX } else { PIECE_MIN }
+            {
+                self.write_out().await?;
+            }
         }
         Ok(())
     }
 
     pub(super) async fn finish(mut self) -> Result<DiskComplete, StoreError> {
-        let (content, sha256) = if matches!(self.state, State::Held) && self.gathered.len <= HELD_MAX {
-            let pieces = self.gathered.take();
+        let is_held = matches!(self.state, State::Held) && self.gathered.len as u64 <= HELD_MAX;
+        let (content, sha256) = if is_held {
+            let blocks = self.gathered.take();
             let mut hasher = Hasher::new();
-            pieces.iter().for_each(|piece| hasher.update(piece));
-            (Content::Held(pieces), hasher.finish())
+            blocks.iter().for_each(|block| hasher.update(block.as_ref()));
+            (Content::Held(blocks), hasher.finish())
         } else {
             if self.gathered.len > 0 {
                 self.write_out().await?;
             }
             match self.settle().await? {
                 None => return Err(failed()),
-                Some(staged) => {
-                    let sha256 = staged.hasher.clone().finish();
-                    (Content::Staged(staged), sha256)
-                }
+                Some((staged, hasher)) => (Content::Staged(staged), hasher.finish()),
             }
         };
         Ok(DiskComplete { disk: self.disk, key: self.key, size: self.written, sha256, content })
     }
 
-    /// Gives what was gathered to a blocking thread, once it is done with what it has.
+    fn is_busy(&self) -> bool {
+        matches!(&self.state, State::Busy { hashing, writing } if !(hashing.is_over() && writing.is_over()))
+    }
+
+    /// Gives what was gathered to blocking threads, once they are done with what they have.
     async fn write_out(&mut self) -> Result<(), StoreError> {
-        let staged = self.settle().await?;
-        let pieces = self.gathered.take();
-        let disk = self.disk.clone();
-        self.state = State::Busy(tokio::task::spawn_blocking(move || {
-            let mut staged = match staged {
-                Some(staged) => staged,
-                None => Staged::create(&disk)?,
-            };
-            staged.append(&pieces)?;
-            Ok(staged)
-        }));
+        let (staged, mut hasher) = match self.settle().await? {
+            Some((staged, hasher)) => (Some(staged), hasher),
+            None => (None, Hasher::new()),
+        };
+        let blocks = Arc::new(self.gathered.take());
+        let (disk, same_blocks) = (self.disk.clone(), Arc::clone(&blocks));
+        self.state = State::Busy {
+            hashing: Job::spawn(move || {
+                same_blocks.iter().for_each(|block| hasher.update(block.as_ref()));
+                hasher
+            }),
+            writing: Job::spawn(move || {
+                let mut staged = match staged {
+                    Some(staged) => staged,
+                    None => Staged::create(&disk)?,
+                };
+                staged.append(&blocks)?;
+                Ok(staged)
+            }),
+        };
         Ok(())
     }
 
-    /// The file, if there is one yet, once nothing is being written to it. Leaves `Failed` behind. May be dropped and
-    /// called again.
-    async fn settle(&mut self) -> Result<Option<Staged>, StoreError> {
-        if let State::Busy(job) = &mut self.state {
-            let done = job.await.map_err(|panic| StoreError::Io(io::Error::other(panic)));
-            self.state = State::Failed;
-            return done?.map(Some);
+    /// The file, if there is one yet, and the hash of what is in it, once nothing is being written to it. Leaves `Failed`
+    /// behind. May be dropped and called again.
+    async fn settle(&mut self) -> Result<Option<(Staged, Hasher)>, StoreError> {
+        if let State::Busy { hashing, writing } = &mut self.state {
+            hashing.wait().await;
+            writing.wait().await;
         }
         match std::mem::replace(&mut self.state, State::Failed) {
-            State::Held => Ok(None),
-            State::Busy(_) | State::Failed => Err(failed()),
+            State::Held => {
+                self.state = State::Held;
+                Ok(None)
+            }
+            State::Busy { hashing, writing } => Ok(Some((writing.end()??, hashing.end()?))),
+            State::Failed => Err(failed()),
         }
     }
 }
 
 fn failed() -> StoreError {
     StoreError::Io(io::Error::other("an earlier write failed"))
+}
+
+/// Work on a blocking thread, and what came of it.
+struct Job<T> {
+    handle: JoinHandle<T>,
+    outcome: Option<Result<T, JoinError>>,
+}
+
+impl<T: Send + 'static> Job<T> {
+    fn spawn(work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
+        Job { handle: tokio::task::spawn_blocking(work), outcome: None }
+    }
+
+    fn is_over(&self) -> bool {
+        self.outcome.is_some() || self.handle.is_finished()
+    }
+
+    /// May be dropped and called again.
+    async fn wait(&mut self) {
+        if self.outcome.is_none() {
+            self.outcome = Some((&mut self.handle).await);
+        }
+    }
+
+    /// After [`Job::wait`].
+    fn end(self) -> Result<T, StoreError> {
+        let outcome = self.outcome.expect("because it was waited for");
+        outcome.map_err(|panic| StoreError::Io(io::Error::other(panic)))
+    }
 }
 
 impl DiskComplete {
@@ -151,9 +199,9 @@ impl DiskComplete {
         blocking(move || {
             let staged = match content {
                 Content::Staged(staged) => staged,
-                Content::Held(pieces) => {
-                    let staged = Staged::create(&disk)?;
-                    write_all(staged.file(), &pieces)?;
+                Content::Held(blocks) => {
+                    let mut staged = Staged::create(&disk)?;
+                    staged.append(&blocks)?;
                     staged
                 }
             };
@@ -164,67 +212,50 @@ impl DiskComplete {
 }
 
 /// What came in and is not on its way to the disk yet.
-#[derive(Default)]
 struct Gathered {
-    pieces: Vec<Bytes>,
-    /// Small frames, after `pieces`.
-    tail: BytesMut,
+    /// Full, but for the last.
+    blocks: Vec<Buffer>,
     len: usize,
+    buffers: Buffers,
 }
 
 impl Gathered {
-    fn push(&mut self, bytes: Bytes) {
-        self.len += bytes.len();
-        if bytes.len() < FRAME_MIN {
-            if self.tail.len() + bytes.len() > TAIL_MAX {
-                self.end_tail();
-            }
-            return self.tail.extend_from_slice(&bytes);
+    /// Takes the first bytes of `bytes`. `remaining` are to come in all.
+    fn fill(&mut self, bytes: &[u8], remaining: u64) -> usize {
+        if self.blocks.last().is_none_or(Buffer::is_full) {
+            self.blocks.push(self.buffers.take(remaining));
         }
-        self.end_tail();
-        self.pieces.push(bytes);
+        let taken = self.blocks.last_mut().map_or(0, |block| block.fill(bytes));
+        self.len += taken;
+        taken
     }
 
-    fn take(&mut self) -> Vec<Bytes> {
-        self.end_tail();
+    fn take(&mut self) -> Vec<Buffer> {
         self.len = 0;
-        std::mem::take(&mut self.pieces)
-    }
-
-    fn end_tail(&mut self) {
-        if !self.tail.is_empty() {
-            self.pieces.push(std::mem::take(&mut self.tail).freeze());
-        }
+        std::mem::take(&mut self.blocks)
     }
 }
 
-/// A file in the staging directory, and the hash of what is in it.
+/// A file in the staging directory.
 struct Staged {
     /// `None` once it was published.
     file: Option<TempFile>,
-    hasher: Hasher,
     unflushed: u64,
     flush: Flush,
 }
 
 impl Staged {
     fn create(disk: &Disk) -> io::Result<Staged> {
-        Ok(Staged {
-            file: Some(disk.temp_file()?),
-            hasher: Hasher::new(),
-            unflushed: 0,
-            flush: Flush::default(),
-        })
+        Ok(Staged { file: Some(disk.temp_file()?), unflushed: 0, flush: Flush::default() })
     }
 
     fn file(&self) -> &File {
         self.file.as_ref().expect("because it leaves only when published").as_file()
     }
 
-    fn append(&mut self, pieces: &[Bytes]) -> io::Result<()> {
-        pieces.iter().for_each(|piece| self.hasher.update(piece));
-        write_all(self.file(), pieces)?;
-        self.unflushed += pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+    fn append(&mut self, blocks: &[Buffer]) -> io::Result<()> {
+        write_all(self.file(), blocks)?;
+        self.unflushed += blocks.iter().map(|block| block.as_ref().len() as u64).sum::<u64>();
         if self.unflushed >= FLUSH_EVERY && self.flush.start(self.file())? {
             self.unflushed = 0;
         }
@@ -278,8 +309,8 @@ impl Flush {
     }
 }
 
-fn write_all(mut file: &File, pieces: &[Bytes]) -> io::Result<()> {
-    let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+fn write_all(mut file: &File, blocks: &[Buffer]) -> io::Result<()> {
+    let mut slices: Vec<_> = blocks.iter().map(|block| IoSlice::new(block.as_ref())).collect();
     let mut slices = &mut slices[..];
     while !slices.is_empty() {
         match file.write_vectored(slices) {

@@ -1,5 +1,6 @@
 //! What only a disk does.
 
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +40,46 @@ async fn what_no_cache_holds_is_read_too() {
         rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
         file.read_exact_at(&mut half, 0).unwrap();
         assert!(get(&store, "objects/aa/cold/one", 0..3_000_001).await.unwrap() == bytes);
+    }
+}
+
+/// What the kernel sends and what is read, in turn.
+#[tokio::test]
+async fn what_is_cached_is_sent_and_the_rest_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path());
+    let (key, bytes) = ("objects/aa/sent/one", pattern(5_000_001));
+    put(&store, key, &bytes).await.unwrap();
+    // On tmpfs, where the kernel does not say what it has in memory, nothing is left to it.
+    let tells = store.reader(key, 0..1).await.unwrap().cached().unwrap().is_some();
+    for range in [
+        0..5_000_001,
+        1..2,
+        7..4_096,
+        4_095..4_097,
+        131_072..262_145,
+        4_999_999..5_000_001,
+        1_000_000..4_000_000,
+    ] {
+        let mut reader = store.reader(key, range.clone()).await.unwrap();
+        let (mut received, mut sent) = (Vec::new(), 0);
+        while reader.remaining() > 0 {
+            let Some(mut part) = reader.cached().unwrap() else {
+                received.extend_from_slice(&reader.next().await.unwrap().unwrap());
+                continue;
+            };
+            let (ours, mut theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+            while part.remaining() > 0 {
+                // Less than it wants, so that it goes on in the middle of a page.
+                let count = part.send(&ours, 10_007).unwrap();
+                let mut piece = vec![0; count];
+                theirs.read_exact(&mut piece).unwrap();
+                received.extend_from_slice(&piece);
+                sent += count;
+            }
+        }
+        assert!(received == bytes[range.start as usize..range.end as usize], "{range:?}");
+        assert_eq!(sent > 0, tells, "{range:?}");
     }
 }
 
