@@ -25,6 +25,14 @@ impl Body {
         }
     }
 
+    /// The next bytes, if the kernel can send them without our seeing them. `None`: ask [`Body::poll_next`].
+    pub fn cached(&mut self) -> Result<Option<storage::Cached>, StoreError> {
+        match self {
+            Body::Whole(reader) => reader.cached(),
+            Body::Xet(_) => Ok(None),
+        }
+    }
+
     /// Bytes of the range that did not come yet.
     pub fn remaining(&self) -> u64 {
         match self {
