@@ -135,6 +135,11 @@ impl<A: Right> Authorized<A> {
         Ok(decide(self.settings, bearer, repo)?)
     }
 
+    /// What the same bearer may do to another repository, whose row was just read.
+    pub fn elsewhere<B: Right>(&self, repo: Repo) -> Result<Authorized<B>, Denied> {
+        decide(self.settings, self.bearer.clone(), repo)
+    }
+
     /// The repository's row as it was when the right was granted.
     pub fn repo(&self) -> &Repo {
         &self.repo

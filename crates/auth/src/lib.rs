@@ -15,6 +15,7 @@ pub mod credential;
 pub mod identity;
 pub mod token;
 pub mod transfer;
+pub mod xet;
 
 pub use access::{
     Access, Admin, Authorized, Denied, Discover, Propose, Read, ReauthorizeError, RefScope, Right, Settings,

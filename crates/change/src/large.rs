@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use database::{Oid, Repo, Sha256, UserId};
+use database::{Link, Oid, Repo, Sha256, UserId};
 use lfs::{ReceiveError, Unmet, Why};
 use repository::Snapshot;
 use storage::{StoreError, sync_directory};
@@ -86,8 +86,7 @@ impl Changes {
                 match link.filter(|link| link.is_usable() && link.size == *size) {
                     None => missing.push(*sha256),
                     Some(link) => {
-                        let key = link.storage_key().expect("because a usable link has a backing");
-                        self.write_one(&key, *size, &directory.join(path_of(sha256))).await?;
+                        self.write_one(&link, &directory.join(path_of(sha256))).await?;
                         count.objects += 1;
                         count.bytes += size;
                     }
@@ -106,8 +105,10 @@ impl Changes {
         Ok((count, missing))
     }
 
-    async fn write_one(&self, key: &str, size: u64, to: &Path) -> Result<(), StoreError> {
-        let mut reader = self.0.objects.store().reader(key, 0..size).await?;
+    async fn write_one(&self, link: &Link, to: &Path) -> Result<(), StoreError> {
+        let Some(mut reader) = self.0.objects.linked(link).reader(0..link.size).await? else {
+            return Err(StoreError::NotFound);
+        };
         let path = to.to_owned();
         let mut file = blocking(move || {
             fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;

@@ -65,12 +65,15 @@ impl From<StoreError> for MaintainError {
 impl std::fmt::Display for MaintainReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let MaintainReport { compacted, failed, swept, large, manifests } = self;
-        let lfs::SweepReport { uploads, objects, left } = large;
+        let lfs::SweepReport { uploads, objects, xet_files, xorbs, left } = large;
         write!(
             f,
             "compacted {compacted} repositories, deleted {swept} packs, {objects} large objects and {uploads} \
              unfinished uploads, wrote {manifests} manifests"
         )?;
+        if xet_files + xorbs > 0 {
+            write!(f, "; forgot {xet_files} files in xorbs, deleted {xorbs} xorbs")?;
+        }
         if *left > 0 {
             write!(f, "; {left} large objects could not be deleted yet, see the log")?;
         }

@@ -66,6 +66,14 @@ points! {
     LfsMultipartCompleted = "lfs.multipart-completed",
     /// The bytes of a condemned LFS object are deleted, its row still says condemned.
     LfsKeyDeleted = "lfs.key-deleted",
+    /// A xorb is received and proven, its row staged, nothing under its keys.
+    XetXorbStaged = "xet.xorb-staged",
+    /// A xorb and its index are durable, no live row names them.
+    XetXorbDurable = "xet.xorb-durable",
+    /// The files of a shard are registered, their client is not told.
+    XetShardCommitted = "xet.shard-committed",
+    /// The bytes of a condemned xorb are deleted, its row still says condemned.
+    XetKeyDeleted = "xet.key-deleted",
 }
 
 /// Ends the process here if `GRANARY_FAULT=<name>[:<n>]` names this point (at its n-th pass, default the first).

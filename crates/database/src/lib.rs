@@ -19,6 +19,7 @@ pub mod oid;
 pub mod rows;
 pub mod sha256;
 pub mod sqlite;
+pub mod xet;
 
 pub use change::{
     Applied, Change, Conflict, Expected, HeadEdit, NewPack, PackContent, RefEdit, RefOutcome, RefRejection,
@@ -30,3 +31,4 @@ pub use oid::Oid;
 pub use rows::*;
 pub use sha256::Sha256;
 pub use sqlite::*;
+pub use xet::*;

@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{RepoId, Sha256, UserId};
+use crate::{RepoId, Sha256, UserId, XetFileId};
 
 macro_rules! ulids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
@@ -108,11 +108,20 @@ pub struct Backing {
     pub id: BackingId,
     pub upload: UploadId,
     pub proof: Proof,
+    /// The file in xorbs that it is. `None`: bytes under the key of its upload.
+    pub xet: Option<XetFileId>,
 }
 
 impl Link {
+    /// Of an object that is stored whole.
     pub fn storage_key(&self) -> Option<String> {
-        self.backing.map(|backing| object_key(&self.sha256, backing.upload))
+        let whole = self.backing.filter(|backing| backing.xet.is_none());
+        whole.map(|backing| object_key(&self.sha256, backing.upload))
+    }
+
+    /// Of an object that is stored in xorbs.
+    pub fn xet(&self) -> Option<XetFileId> {
+        self.backing.and_then(|backing| backing.xet)
     }
 
     /// A ref may point at it.

@@ -25,6 +25,7 @@ pub struct Config {
     pub touch_after: Duration,
     /// How long a sweep clears away unfinished uploads before it leaves the rest for the next.
     pub sweep_wait: Duration,
+    pub xet: xet::Config,
 }
 
 impl Default for Config {
@@ -40,6 +41,7 @@ impl Default for Config {
             read_back_pauses: [1, 4, 15, 60, 180].map(Duration::from_secs).to_vec(),
             touch_after: Duration::from_secs(24 * 3600),
             sweep_wait: Duration::from_secs(30),
+            xet: xet::Config::default(),
         }
     }
 }

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use auth::transfer::{Grant, Operation};
 use auth::{Authorized, Read};
-use database::{Link, LinkState, Proof, Sha256, UserId};
-use storage::{Reader, StoreError};
+use database::{Link, LinkState, Proof, Sha256, UserId, XetFileId};
+use storage::StoreError;
 
 use crate::counters::count;
 use crate::wire::batch::is_empty_object;
-use crate::{Objects, OpenError};
+use crate::{Body, Objects, OpenError};
 
 /// An object that may be read.
 #[derive(Clone)]
@@ -17,8 +17,26 @@ pub struct Object {
     objects: Objects,
     pub sha256: Sha256,
     pub size: u64,
-    /// `None` for the empty object, of which nothing is stored.
-    key: Option<String>,
+    stored: Stored,
+}
+
+/// Where its bytes are.
+#[derive(Clone)]
+pub(crate) enum Stored {
+    /// The empty object.
+    Nowhere,
+    Whole(String),
+    Xet(XetFileId),
+}
+
+impl Stored {
+    pub(crate) fn of(link: &Link) -> Stored {
+        match (link.xet(), link.storage_key()) {
+            (Some(file), _) => Stored::Xet(file),
+            (None, Some(key)) => Stored::Whole(key),
+            (None, None) => Stored::Nowhere,
+        }
+    }
 }
 
 impl Objects {
@@ -29,29 +47,46 @@ impl Objects {
             return Err(OpenError::Grant);
         }
         if is_empty_object(&sha256) {
-            return Ok(Object { objects: self.clone(), sha256, size: 0, key: None });
+            return Ok(self.object(sha256, 0, Stored::Nowhere));
         }
         let link = self.0.database.link(grant.repo, &sha256)?;
         let link = readable(link.as_ref(), access.actor())?;
         if link.size != size {
             return Err(OpenError::Grant);
         }
-        Ok(Object { objects: self.clone(), sha256, size, key: link.storage_key() })
+        Ok(self.object(sha256, size, Stored::of(link)))
     }
 }
 
 impl Objects {
-    pub(crate) fn object(&self, sha256: Sha256, size: u64, key: Option<String>) -> Object {
-        Object { objects: self.clone(), sha256, size, key }
+    /// What a link that was just read is to. Whoever asks decides who may read it.
+    pub fn linked(&self, link: &Link) -> Object {
+        self.object(link.sha256, link.size, Stored::of(link))
+    }
+
+    pub(crate) fn object(&self, sha256: Sha256, size: u64, stored: Stored) -> Object {
+        Object { objects: self.clone(), sha256, size, stored }
     }
 }
 
 impl Object {
     /// The bytes of `range`, which lies within the object. `None` if there are none.
-    pub async fn reader(&self, range: Range<u64>) -> Result<Option<Reader>, StoreError> {
-        let Some(key) = self.key.as_ref().filter(|_| !range.is_empty()) else { return Ok(None) };
-        count(&self.objects.0.counters.bytes_out, range.end - range.start);
-        self.objects.0.store.reader(key, range).await.map(Some)
+    pub async fn reader(&self, range: Range<u64>) -> Result<Option<Body>, StoreError> {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let objects = &self.objects.0;
+        let len = range.end - range.start;
+        let body = match &self.stored {
+            Stored::Nowhere => return Ok(None),
+            Stored::Whole(key) => Body::Whole(objects.store.reader(key, range).await?),
+            Stored::Xet(file) => {
+                let stream = objects.xet.stream_file(*file, range).await.map_err(StoreError::from)?;
+                Body::Xet(Box::new(stream))
+            }
+        };
+        count(&objects.counters.bytes_out, len);
+        Ok(Some(body))
     }
 }
 

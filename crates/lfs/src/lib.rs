@@ -1,6 +1,6 @@
 //! Git LFS: large objects from the batch that asks for them to the sweep that deletes them.
 //!
-//! It owns the life of an object: what a batch grants and by which kind of upload ([`modes`]), the proof that bytes are
+//! It owns the life of an object, stored whole or in xorbs: what a batch grants and by which kind of upload ([`modes`]), the proof that bytes are
 //! what they are announced to be, the wait for a running proof, the sweep of what nobody needs. Bytes lie in
 //! `storage`, rows in `database`; [`wire`] speaks the protocol without I/O. It never trusts that something lies in a
 //! bucket, never serves an object by its id alone (a *link* of the repository decides), and knows no HTTP.
@@ -12,6 +12,7 @@
 mod actions;
 mod adopt;
 mod batch;
+mod body;
 mod check;
 mod complete;
 mod config;
@@ -34,6 +35,7 @@ mod sweep;
 mod take_in;
 mod verify;
 pub mod wire;
+mod xorbs;
 
 use std::sync::Arc;
 
@@ -42,6 +44,7 @@ use database::Database;
 use storage::ObjectStore;
 
 pub use batch::{Batched, Batching, Client};
+pub use body::Body;
 pub use check::{CheckReport, Finding, Problem};
 pub use config::Config;
 pub use counters::Counters;
@@ -54,6 +57,7 @@ pub use receive::Receiving;
 pub use require::{Unmet, Why};
 pub use resolve::Resolved;
 pub use sweep::{SweepError, SweepReport};
+pub use xorbs::ShardError;
 
 /// Large objects over one set of rows and bytes. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +66,7 @@ pub struct Objects(Arc<Inner>);
 struct Inner {
     database: Database,
     store: ObjectStore,
+    xet: xet::Cas,
     keys: TransferKeys,
     settings: auth::Settings,
     config: Config,
@@ -90,9 +95,11 @@ impl Objects {
         let uploads = shares::Shares::new(config.uploads_max);
         let parts_held = shares::Shares::new(offer::PARTS_HELD_MAX);
         let assemblies = parts::Assemblies::new(config.uploads_max);
+        let xet = xet::Cas::new(database.clone(), store.clone(), config.xet.clone());
         Objects(Arc::new(Inner {
             database,
             store,
+            xet,
             keys,
             settings,
             counters: Counters::default(),
@@ -114,6 +121,11 @@ impl Objects {
 
     pub fn store(&self) -> &ObjectStore {
         &self.0.store
+    }
+
+    /// Those that are stored in xorbs.
+    pub fn xet(&self) -> &xet::Cas {
+        &self.0.xet
     }
 
     pub fn keys(&self) -> &TransferKeys {

@@ -3,7 +3,7 @@
 //! What is claimed is in rows, so a restart resumes it ([`Objects::resume_claims`]); what is being read is known here,
 //! so that a push can wait for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,9 +31,11 @@ pub(crate) enum Outcome {
 
 pub(crate) struct ReadBacks {
     running: Mutex<HashMap<BackingId, Running>>,
-    large: Semaphore,
+    pub(crate) large: Semaphore,
     /// So that a small object does not wait for two huge ones.
-    small: Semaphore,
+    pub(crate) small: Semaphore,
+    /// Of what is in xorbs.
+    pub(crate) xorbs: Mutex<HashSet<BackingId>>,
 }
 
 struct Running {
@@ -55,12 +57,13 @@ impl Default for ReadBacks {
             running: Mutex::default(),
             large: Semaphore::new(AT_ONCE),
             small: Semaphore::new(AT_ONCE),
+            xorbs: Mutex::default(),
         }
     }
 }
 
 const AT_ONCE: usize = 2;
-const SMALL: u64 = 64 << 20;
+pub(crate) const SMALL: u64 = 64 << 20;
 /// Copies that wait behind one claim.
 const BEHIND_MAX: usize = 16;
 /// Between the record that bytes are gone and their deletion, should they be there after all: as long as a collection
@@ -86,13 +89,14 @@ impl Objects {
         let mut after = BackingId(0);
         loop {
             let claims = self.0.database.claims(after, RESUMED)?;
-            let Some(last) = claims.last() else { return Ok(resumed) };
+            let Some(last) = claims.last() else { break };
             after = last.backing;
             for claim in claims {
                 resumed += 1;
                 self.read_back(claim);
             }
         }
+        Ok(resumed + self.resume_possessed()?)
     }
 
     /// Starts the read-back of `claim`, or joins the one under way.

@@ -30,6 +30,12 @@ pub struct SweepReport {
     pub uploads: u64,
     /// Objects whose bytes were deleted.
     pub objects: u64,
+    /// Files in xorbs that were forgotten.
+    #[serde(default)]
+    pub xet_files: u64,
+    /// Xorbs whose bytes were deleted.
+    #[serde(default)]
+    pub xorbs: u64,
     /// Left for the next time, since the store did not do it; the log says why.
     pub left: u64,
 }
@@ -81,6 +87,10 @@ impl Objects {
     pub async fn sweep_objects(&self, report: &mut SweepReport) -> Result<(), SweepError> {
         let _one_at_a_time = self.0.sweeping.lock().await;
         self.sweep_backings(report, &Round::new(self.0.config.sweep_wait)).await?;
+        let xet = self.0.xet.sweep().await?;
+        report.xet_files += xet.files;
+        report.xorbs += xet.deleted;
+        report.left += xet.left;
         self.resume_claims().await?;
         Ok(())
     }

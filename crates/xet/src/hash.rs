@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use database::XetHash;
+
 /// The key of chunks' hashes.
 const CHUNK_KEY: [u8; 32] = [
     102, 151, 245, 119, 91, 149, 80, 222, 49, 53, 203, 172, 165, 151, 24, 28, 157, 228, 33, 16, 155, 235, 43,
@@ -57,6 +59,11 @@ impl Hash {
         self.tail().is_multiple_of(DEDUP_MODULUS)
     }
 
+    /// By which chunks are looked for.
+    pub(crate) fn dedup_key(&self) -> [u8; 16] {
+        *self.0.first_chunk().expect("because a hash is longer")
+    }
+
     /// By which trees and samples are cut.
     pub(crate) fn tail(&self) -> u64 {
         let [.., a, b, c, d, e, f, g, h] = self.0;
@@ -68,6 +75,18 @@ impl Hash {
         for (pair, byte) in text.as_chunks_mut().0.iter_mut().zip(turned(self.0)) {
             *pair = [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
         }
+    }
+}
+
+impl From<XetHash> for Hash {
+    fn from(hash: XetHash) -> Hash {
+        Hash(hash.0)
+    }
+}
+
+impl From<Hash> for XetHash {
+    fn from(hash: Hash) -> XetHash {
+        XetHash(hash.0)
     }
 }
 

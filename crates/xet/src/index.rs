@@ -70,8 +70,7 @@ impl Index {
             return Err(IndexError::Version(version));
         }
         let chunks = u32_at(&bytes, 12);
-        let len = (HEADER_LEN + SEAL_LEN) as u64 + u64::from(chunks) * CHUNK_LEN as u64;
-        if bytes.len() as u64 != len || chunks == 0 {
+        if bytes.len() as u64 != Index::stored_len(chunks) || chunks == 0 {
             return Err(IndexError::Len { bytes: bytes.len(), chunks });
         }
         let (sealed, seal) = bytes.split_at(bytes.len() - SEAL_LEN);
@@ -90,6 +89,11 @@ impl Index {
             }
         }
         Ok(index)
+    }
+
+    /// Of the index of so many chunks, in bytes.
+    pub fn stored_len(chunks: u32) -> u64 {
+        (HEADER_LEN + SEAL_LEN) as u64 + u64::from(chunks) * CHUNK_LEN as u64
     }
 
     /// As it is to be stored.
@@ -152,6 +156,20 @@ impl Index {
             raw_start = raw_end;
             chunk
         }))
+    }
+
+    /// Of the chunks that clients ask for wherever they find them.
+    pub(crate) fn dedup_keys(&self) -> Vec<[u8; 16]> {
+        let hashes = self.hashes().iter().map(|hash| Hash::from_bytes(*hash));
+        let mut keys: Vec<_> = hashes.filter(Hash::is_dedup_key).map(|hash| hash.dedup_key()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    /// Of one chunk.
+    pub(crate) fn hash(&self, chunk: u32) -> Option<Hash> {
+        self.hashes().get(chunk as usize).map(|hash| Hash::from_bytes(*hash))
     }
 
     fn checked(&self, chunks: Range<u32>) -> Result<Range<u32>, NoSuchChunks> {

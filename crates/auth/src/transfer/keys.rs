@@ -10,6 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use parking_lot::RwLock;
 use rand::TryRng;
 use rand::rngs::SysRng;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -71,18 +72,27 @@ impl TransferKeys {
 
     /// A token of letters, digits, `-`, `_` and `.`: it can stand in a URL as it is.
     pub fn issue(&self, grant: &Grant) -> String {
-        self.0.read().newest.sign(grant)
+        self.sign(&Claims::of(grant))
+    }
+
+    pub(crate) fn sign(&self, claims: &impl Serialize) -> String {
+        self.0.read().newest.sign(claims)
     }
 
     /// What the token grants. `now_ms` is compared to the millisecond: this hub wrote the time itself.
     pub fn check(&self, token: &str, now_ms: i64) -> Result<Grant, TransferError> {
+        let grant = self.verified::<Claims<'static>>(token, now_ms)?.grant()?;
+        if now_ms >= grant.expires_ms { Err(TransferError::Expired) } else { Ok(grant) }
+    }
+
+    /// The claims of a genuine token. Whether it has expired, they say themselves.
+    pub(crate) fn verified<C: DeserializeOwned>(&self, token: &str, now_ms: i64) -> Result<C, TransferError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TransferError::Invalid);
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| TransferError::Invalid)?;
         let kid = header.kid.ok_or(TransferError::Invalid)?;
-        let grant = self.0.read().key(&kid, now_ms).ok_or(TransferError::Invalid)?.verify(token)?;
-        if now_ms >= grant.expires_ms { Err(TransferError::Expired) } else { Ok(grant) }
+        self.0.read().key(&kid, now_ms).ok_or(TransferError::Invalid)?.verify(token)
     }
 }
 
@@ -180,8 +190,8 @@ impl Key {
     }
 
     /// What `jsonwebtoken::encode` does, with the header made once: a batch asks for thousands.
-    fn sign(&self, grant: &Grant) -> String {
-        let claims = serde_json::to_vec(&Claims::of(grant)).expect("because claims are strings and numbers");
+    fn sign(&self, claims: &impl Serialize) -> String {
+        let claims = serde_json::to_vec(claims).expect("because claims are strings and numbers");
         let mut token = String::with_capacity(self.header.len() + claims.len() * 4 / 3 + 50);
         token.push_str(&self.header);
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
@@ -192,12 +202,12 @@ impl Key {
         token
     }
 
-    fn verify(&self, token: &str) -> Result<Grant, TransferError> {
+    fn verify<C: DeserializeOwned>(&self, token: &str) -> Result<C, TransferError> {
         let mut validation = Validation::new(Algorithm::HS256);
         // The claims have an expiry of their own, which reads the hub's clock.
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
-        let decoded = jsonwebtoken::decode::<Claims<'static>>(token, &self.decoding, &validation);
-        decoded.map_err(|_| TransferError::Invalid)?.claims.grant()
+        let decoded = jsonwebtoken::decode::<C>(token, &self.decoding, &validation);
+        Ok(decoded.map_err(|_| TransferError::Invalid)?.claims)
     }
 }

@@ -1,6 +1,6 @@
 //! From a genuine token to the right it stands for, if that is still there.
 
-use database::{Database, RepoState, TokenId};
+use database::{Database, RepoState, TokenId, UserId};
 
 use super::{Grant, RedeemError};
 use crate::access::{self, Denied};
@@ -19,7 +19,7 @@ pub fn redeem<A: Right>(
     }
     let identity = match grant.token {
         None => Identity::Anonymous,
-        Some(token) => Identity::User(principal(database, token, grant)?),
+        Some(token) => Identity::User(principal(database, token, grant.user)?),
     };
     let repo = database.repo(grant.repo)?;
     let repo = repo.filter(|repo| repo.state == RepoState::Live).ok_or(RedeemError::RepoGone)?;
@@ -30,10 +30,15 @@ pub fn redeem<A: Right>(
     Ok(access)
 }
 
-fn principal(database: &Database, token: TokenId, grant: &Grant) -> Result<identity::Principal, RedeemError> {
+/// Whose token it is, if that is who was given the link.
+pub(crate) fn principal(
+    database: &Database,
+    token: TokenId,
+    user: Option<UserId>,
+) -> Result<identity::Principal, RedeemError> {
     let (row, sha256) = database.token_by_id(token)?.ok_or(AuthError::Invalid)?;
     let principal = identity::principal(database, row, sha256)?;
-    if grant.user.is_some_and(|user| user != principal.user.id) {
+    if user.is_some_and(|user| user != principal.user.id) {
         return Err(AuthError::Invalid.into());
     }
     Ok(principal)

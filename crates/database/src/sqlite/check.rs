@@ -63,7 +63,7 @@ const RULES: &[&str] = &[
     "SELECT 'backing ' || id || ' is live and no repo links it' FROM backing
      WHERE state = 1 AND NOT EXISTS (SELECT 1 FROM repo_object WHERE backing_id = backing.id)",
     "SELECT 'backing ' || b.id || ' is claimed and shared' FROM backing b JOIN repo_object o ON o.backing_id = b.id
-     WHERE b.state = 1 AND b.proof = 0 GROUP BY b.id HAVING count(*) > 1",
+     WHERE b.state = 1 AND b.proof < 2 GROUP BY b.id HAVING count(*) > 1",
     "SELECT 'the total of ' || name || ' is ' || value || ' and should be ' || actual FROM (SELECT name, value,
      (SELECT CASE name WHEN 'objects' THEN count(*) ELSE coalesce(sum(size), 0) END FROM backing WHERE state = 1)
      AS actual FROM total) WHERE value <> actual",
@@ -84,6 +84,24 @@ const RULES: &[&str] = &[
     "SELECT 'upload ' || hex(u.id) || ' reserves ' || u.reserved || ' bytes, not ' || coalesce(actual, 0) FROM upload u
      LEFT JOIN (SELECT upload_id, sum(bytes) AS actual FROM reservation GROUP BY upload_id) r ON r.upload_id = u.id
      WHERE u.reserved <> coalesce(actual, 0)",
+    "SELECT 'xorb ' || id || ' has a state or times that do not fit' FROM xorb
+     WHERE state NOT IN (0, 1, 2) OR (not_before_ms IS NOT NULL) <> (state = 2)",
+    "SELECT 'xorb ' || id || ' is live and empty' FROM xorb
+     WHERE state = 1 AND (chunks < 1 OR raw_bytes < 1 OR stored_bytes < 1)",
+    "SELECT 'xorb ' || id || ' is not live, and ' || user || ' needs it' FROM (
+     SELECT xorb_id AS id, 'file ' || file_id AS user FROM xet_file_xorb
+     UNION ALL SELECT xorb_id, 'repo ' || repo_id FROM repo_xorb
+     UNION ALL SELECT xorb_id, 'chunk ' || lower(hex(chunk)) FROM dedup_key)
+     WHERE id NOT IN (SELECT id FROM xorb WHERE state = 1)",
+    "SELECT 'deleted repo ' || repo_id || ' has xorbs' FROM repo_xorb l JOIN repo r ON r.id = l.repo_id
+     WHERE r.state = 1 GROUP BY repo_id",
+    "SELECT 'file ' || id || ' has no backing' FROM xet_file
+     WHERE NOT EXISTS (SELECT 1 FROM xet_backing WHERE file_id = xet_file.id)",
+    "SELECT 'backing ' || b.id || ' is a file of another size, or only claimed to be' FROM xet_backing x
+     JOIN backing b ON b.id = x.backing_id JOIN xet_file f ON f.id = x.file_id
+     WHERE b.size <> f.size OR b.proof = 0",
+    "SELECT 'backing ' || id || ' is possessed and no file' FROM backing
+     WHERE proof = 1 AND NOT EXISTS (SELECT 1 FROM xet_backing WHERE backing_id = backing.id)",
     "SELECT 'pack ' || hex(id) || ' has ' || count(*) || ' rows' FROM pack GROUP BY id HAVING count(*) > 1",
 ];
 
@@ -107,6 +125,8 @@ impl Database {
                          CASE name WHEN 'token' THEN coalesce((SELECT max(id) FROM token), 0) ELSE 0 END,
                          CASE name WHEN 'repo' THEN coalesce((SELECT max(id) FROM repo), 0) ELSE 0 END,
                          CASE name WHEN 'org' THEN coalesce((SELECT max(id) FROM org), 0) ELSE 0 END,
+                         CASE name WHEN 'xorb' THEN coalesce((SELECT max(id) FROM xorb), 0) ELSE 0 END,
+                         CASE name WHEN 'xet_file' THEN coalesce((SELECT max(id) FROM xet_file), 0) ELSE 0 END,
                          CASE name WHEN 'backing' THEN coalesce((SELECT max(id) FROM backing), 0) ELSE 0 END)",
                     [],
                     |row| row.get::<_, String>(0),

@@ -130,7 +130,25 @@ pub(super) static REPO_HUB: Table =
 pub(super) static REPO_FACTS: Table =
     Table::new("repo_facts", &["repo_id"], &["repo_id", "commit_oid", "modified_ms", "tags", "facts"]);
 
-pub(super) static TABLES: [&Table; 23] = [
+pub(super) static XORB: Table = Table::new(
+    "xorb",
+    &["id"],
+    &["id", "hash", "upload_id", "state", "chunks", "raw_bytes", "stored_bytes", "seen_ms", "not_before_ms"],
+);
+
+pub(super) static REPO_XORB: Table =
+    Table::new("repo_xorb", &["repo_id", "xorb_id"], &["repo_id", "xorb_id"]);
+
+pub(super) static XET_FILE: Table = Table::new("xet_file", &["id"], &["id", "hash", "size", "terms"]);
+
+pub(super) static XET_FILE_XORB: Table =
+    Table::new("xet_file_xorb", &["file_id", "xorb_id"], &["file_id", "xorb_id"]);
+
+pub(super) static XET_BACKING: Table = Table::new("xet_backing", &["backing_id"], &["backing_id", "file_id"]);
+
+pub(super) static DEDUP_KEY: Table = Table::new("dedup_key", &["chunk", "xorb_id"], &["chunk", "xorb_id"]);
+
+pub(super) static TABLES: [&Table; 29] = [
     &SEQUENCE,
     &ACCOUNT,
     &TOKEN,
@@ -154,6 +172,12 @@ pub(super) static TABLES: [&Table; 23] = [
     &ORG_MEMBER,
     &REPO_HUB,
     &REPO_FACTS,
+    &XORB,
+    &REPO_XORB,
+    &XET_FILE,
+    &XET_FILE_XORB,
+    &XET_BACKING,
+    &DEDUP_KEY,
 ];
 
 /// A table whose rows carry a checksum.
@@ -455,7 +479,7 @@ mod tests {
         let (_directory, conn) = rows();
         assert_eq!(SEQUENCE.check(&conn).unwrap(), Vec::<String>::new());
         let sequences: i64 = conn.query_row("SELECT count(*) FROM sequence", [], |row| row.get(0)).unwrap();
-        assert_eq!(sequences, 5);
+        assert_eq!(sequences, 7);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 
 use crate::{
     BackingId, BlobState, Gating, LinkState, LockId, Oid, OrgId, OrgRole, PackId, PackKind, Proof, RepoId,
-    RepoKind, RepoState, Sha256, TokenId, TokenRole, UploadId, UserId, Visibility,
+    RepoKind, RepoState, Sha256, TokenId, TokenRole, UploadId, UserId, Visibility, XetFileId, XetHash,
+    XorbId,
 };
 
 macro_rules! ids {
@@ -23,7 +24,7 @@ macro_rules! ids {
     )*};
 }
 
-ids!(UserId, TokenId, RepoId, BackingId, OrgId);
+ids!(UserId, TokenId, RepoId, BackingId, OrgId, XorbId, XetFileId);
 
 macro_rules! codes {
     ($($name:ident { $($variant:ident = $code:literal),* })*) => {$(
@@ -78,6 +79,18 @@ impl ToSql for Sha256 {
 impl FromSql for Sha256 {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         Sha256::from_slice(value.as_blob()?).map_err(FromSqlError::other)
+    }
+}
+
+impl ToSql for XetHash {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(&self.0[..]))
+    }
+}
+
+impl FromSql for XetHash {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 32]>::column_result(value).map(XetHash)
     }
 }
 

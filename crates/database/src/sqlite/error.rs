@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-use crate::{Conflict, Lock};
+use crate::{Conflict, Lock, XorbId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -61,6 +61,19 @@ pub enum PublishError {
     #[error("the upload is closed")]
     UploadGone,
     /// It was announced with room for less than it takes now, and there is no more, in bytes of the namespace.
+    #[error("the namespace has used {used} of {quota} bytes")]
+    OverQuota { used: u64, quota: u64 },
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    #[error("the repository is gone")]
+    RepoGone,
+    /// It is condemned, or deleted, since it was looked up.
+    #[error("a xorb is no longer stored")]
+    XorbGone(XorbId),
     #[error("the namespace has used {used} of {quota} bytes")]
     OverQuota { used: u64, quota: u64 },
     #[error(transparent)]
@@ -137,7 +150,7 @@ macro_rules! from_sqlite {
     )*};
 }
 
-from_sqlite!(CreateError, ApplyError, PublishError, LockError);
+from_sqlite!(CreateError, ApplyError, PublishError, RegisterError, LockError);
 
 /// What a write may fail with: the writer must be able to put its own failures in, and to see them.
 pub(super) trait WriteError: From<DbError> + Send + 'static {
@@ -163,4 +176,4 @@ macro_rules! write_errors {
     )*};
 }
 
-write_errors!(CreateError, ApplyError, PublishError, LockError);
+write_errors!(CreateError, ApplyError, PublishError, RegisterError, LockError);

@@ -23,13 +23,14 @@ mod schema;
 mod snapshot;
 mod users;
 mod writer;
+mod xet;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
-pub use error::{ApplyError, CreateError, DbError, LockError, OpenError, PublishError};
+pub use error::{ApplyError, CreateError, DbError, LockError, OpenError, PublishError, RegisterError};
 pub use repos::{Found, NewRepo};
 
 use crate::{Clock, Link, Membership, Repo, RepoId, RepoKind, Sha256, Token, TokenId, UserId};

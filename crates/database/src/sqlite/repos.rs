@@ -197,7 +197,7 @@ impl Database {
             let live = "repo_id = ?1 AND state = 1";
             PACK.change(conn, live, [id], |row| packs::condemn(row, blobs_until_ms))?;
             conn.prepare_cached("DELETE FROM redirect WHERE repo_id = ?1")?.execute([id])?;
-            for table in ["lfs_lock", "repo_facts"] {
+            for table in ["lfs_lock", "repo_facts", "repo_xorb"] {
                 conn.prepare_cached(&format!("DELETE FROM {table} WHERE repo_id = ?1"))?.execute([id])?;
             }
             Ok(true)

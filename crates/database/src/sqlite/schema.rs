@@ -8,8 +8,12 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::OpenError;
 
 /// One script per schema version, each run once, in order, never edited after a release.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 
 /// The schema this build reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -9,7 +9,13 @@ use rusqlite::Connection;
 use crate::support::{change, create, hub, oid, open, pack, path};
 
 /// What the schemas after the first added.
-const ADDED: [&str; 14] = [
+const ADDED: [&str; 20] = [
+    "dedup_key",
+    "xet_backing",
+    "xet_file_xorb",
+    "xet_file",
+    "repo_xorb",
+    "xorb",
     "repo_facts",
     "repo_hub",
     "org_member",
@@ -32,8 +38,10 @@ fn take_back(file: &Path) {
     for table in ADDED {
         conn.execute_batch(&format!("DROP TABLE {table}")).unwrap();
     }
-    conn.execute_batch("DELETE FROM sequence WHERE name IN ('backing', 'org'); PRAGMA user_version = 1")
-        .unwrap();
+    conn.execute_batch(
+        "DELETE FROM sequence WHERE name IN ('backing', 'org', 'xorb', 'xet_file'); PRAGMA user_version = 1",
+    )
+    .unwrap();
     assert_eq!(definitions(&conn), definitions_of_schema_1());
 }
 

@@ -31,7 +31,7 @@ enum Kind {
     Object(Stored),
 }
 
-struct Stored(storage::Reader);
+struct Stored(lfs::Body);
 
 impl fmt::Debug for Stored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,7 +87,7 @@ impl Body {
         Body(Kind::Chunks(chunks.into_iter().filter(Buf::has_remaining).collect()))
     }
 
-    pub fn object(reader: storage::Reader) -> Body {
+    pub fn object(reader: lfs::Body) -> Body {
         Body(Kind::Object(Stored(reader)))
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Request<'a> {
     pub key: &'a str,
     /// The `Content-Length` it must have.
     pub size: Option<u64>,
+    /// The `Range` it must have.
+    pub range: Option<&'a str>,
     /// Base64 of the SHA-256 of the body, and where the bucket finds it.
     pub checksum: Option<(Place, &'a str)>,
     /// Hex of the SHA-256 of the body, as the payload that is signed.
@@ -51,7 +53,7 @@ pub(super) enum Place {
 
 impl<'a> Request<'a> {
     pub fn new(method: &'static str, key: &'a str) -> Request<'a> {
-        Request { method, key, size: None, checksum: None, payload: None, query: "" }
+        Request { method, key, size: None, range: None, checksum: None, payload: None, query: "" }
     }
 
     /// Sorted, as lines.
@@ -60,6 +62,9 @@ impl<'a> Request<'a> {
             writeln!(into, "content-length:{size}")?;
         }
         into.extend(["host:", host, "\n"]);
+        if let Some(range) = self.range {
+            into.extend(["range:", range, "\n"]);
+        }
         if let Some((Place::Header, checksum)) = self.checksum {
             into.extend(["x-amz-checksum-sha256:", checksum, "\n"]);
         }
@@ -72,6 +77,9 @@ impl<'a> Request<'a> {
             into.extend(["content-length", separator]);
         }
         into.push_str("host");
+        if self.range.is_some() {
+            into.extend([separator, "range"]);
+        }
         if let Some((Place::Header, _)) = self.checksum {
             into.extend([separator, "x-amz-checksum-sha256"]);
         }

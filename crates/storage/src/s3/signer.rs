@@ -4,6 +4,7 @@
 //! each kind against the SDK's.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +122,14 @@ impl Signer {
         encode_query(disposition, &mut query);
         query.push_str(AS_STORED);
         self.0.identity.sign(valid, &Request { query: &query, ..Request::new("GET", key) })
+    }
+
+    /// A URL to GET these bytes of what is under `key`, and no others: the client has to send just this range.
+    pub fn get_range(&self, key: &str, bytes: &RangeInclusive<u64>, lifetime: Duration) -> String {
+        let valid = self.0.valid(lifetime, ROUNDING_S);
+        let range = format!("bytes={}-{}", bytes.start(), bytes.end());
+        let request = Request { range: Some(&range), query: "&x-id=GetObject", ..Request::new("GET", key) };
+        self.0.identity.sign(valid, &request)
     }
 
     /// A URL to PUT the `size` bytes whose hash is `sha256` under `key`, and no others, if the bucket enforces

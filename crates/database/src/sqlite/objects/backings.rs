@@ -73,9 +73,10 @@ impl Database {
         })
     }
 
-    /// Condemned and due: ids, storage keys and sizes of bytes to delete now.
+    /// Condemned and due, stored whole: ids, storage keys and sizes of bytes to delete now.
     pub async fn backings_due(&self, limit: u32) -> Result<Vec<(BackingId, String, u64)>, DbError> {
         let sql = "SELECT id, sha256, upload_id, size FROM backing WHERE state = 2 AND not_before_ms <= ?1
+                   AND NOT EXISTS (SELECT 1 FROM xet_backing WHERE backing_id = backing.id)
                    ORDER BY not_before_ms LIMIT ?2";
         let now_ms = self.clock().now_ms();
         self.read(|conn| {
@@ -90,7 +91,8 @@ impl Database {
     pub async fn backings_deleted(&self, ids: Vec<BackingId>) -> Result<(), DbError> {
         self.write(move |conn, now_ms| {
             for id in ids {
-                let dead = "DELETE FROM backing WHERE id = ?1 AND state = 2 AND writable_until_ms <= ?2";
+                let dead = "DELETE FROM backing WHERE id = ?1 AND state = 2 AND writable_until_ms <= ?2
+                            AND NOT EXISTS (SELECT 1 FROM xet_backing WHERE backing_id = ?1)";
                 if conn.prepare_cached(dead)?.execute(params![id, now_ms])? == 0 {
                     BACKING.change(conn, "id = ?1 AND state = 2", [id], |row| {
                         row.set("not_before_ms", row.get::<i64>("writable_until_ms")?)
@@ -102,7 +104,7 @@ impl Database {
         .await
     }
 
-    /// Live ones in the order of ids, behind `after`: for fsck and backup.
+    /// Live ones that are stored whole, in the order of ids, behind `after`: for fsck and backup.
     #[expect(clippy::type_complexity, reason = "a row as it is")]
     pub fn backings(
         &self,
@@ -110,6 +112,7 @@ impl Database {
         limit: u32,
     ) -> Result<Vec<(BackingId, Sha256, u64, UploadId, Proof)>, DbError> {
         let sql = "SELECT id, sha256, size, upload_id, proof FROM backing WHERE state = 1 AND id > ?1
+                   AND NOT EXISTS (SELECT 1 FROM xet_backing WHERE backing_id = backing.id)
                    ORDER BY id LIMIT ?2";
         self.read(|conn| {
             all(conn, sql, params![after, limit], |row| {
@@ -120,14 +123,18 @@ impl Database {
 }
 
 /// The verified live backing of an object, which there is one of at most.
-pub(super) fn verified(conn: &Connection, sha256: &Sha256, size: i64) -> Result<Option<BackingId>, DbError> {
+pub(in crate::sqlite) fn verified(
+    conn: &Connection,
+    sha256: &Sha256,
+    size: i64,
+) -> Result<Option<BackingId>, DbError> {
     // The conditions are those of the index `backing_verified`.
     let sql = "SELECT id FROM backing WHERE sha256 = ?1 AND size = ?2 AND state = 1 AND proof = 2";
     Ok(conn.prepare_cached(sql)?.query_row(params![sha256, size], |row| row.get(0)).optional()?)
 }
 
 /// A new live one under the key of `publish`.
-pub(super) fn insert(
+pub(in crate::sqlite) fn insert(
     conn: &Connection,
     publish: &Publish,
     writable_until_ms: i64,
@@ -143,7 +150,7 @@ pub(super) fn insert(
 }
 
 /// The last link that leaves takes the backing along.
-pub(super) fn condemn_if_unlinked(
+pub(in crate::sqlite) fn condemn_if_unlinked(
     conn: &Connection,
     backing: BackingId,
     not_before_ms: i64,

@@ -11,8 +11,9 @@ use crate::{Backing, BackingId, Link, LinkState, Proof, Publish, Published, Repo
 
 macro_rules! link_sql {
     () => {
-        "SELECT o.sha256, o.size, o.state, o.linked_ms, o.account_id, b.id, b.upload_id, b.proof
-         FROM repo_object o LEFT JOIN backing b ON b.id = o.backing_id "
+        "SELECT o.sha256, o.size, o.state, o.linked_ms, o.account_id, b.id, b.upload_id, b.proof, x.file_id
+         FROM repo_object o LEFT JOIN backing b ON b.id = o.backing_id
+         LEFT JOIN xet_backing x ON x.backing_id = b.id "
     };
 }
 
@@ -131,7 +132,12 @@ fn is_here(conn: &Connection, publish: &Publish) -> Result<bool, DbError> {
     Ok(backing.is_some_and(|old| old.proof >= publish.proof || old.proof >= Proof::Possessed))
 }
 
-fn renew(conn: &Connection, now_ms: i64, repo: RepoId, sha256: &Sha256) -> Result<(), DbError> {
+pub(in crate::sqlite) fn renew(
+    conn: &Connection,
+    now_ms: i64,
+    repo: RepoId,
+    sha256: &Sha256,
+) -> Result<(), DbError> {
     let live = "repo_id = ?1 AND sha256 = ?2 AND state = 0";
     REPO_OBJECT.change(conn, live, params![repo, sha256], |row| row.set("linked_ms", now_ms))?;
     Ok(())
@@ -190,7 +196,11 @@ pub(in crate::sqlite) fn find(
 }
 
 /// What counts for it, if it is live.
-pub(super) fn live_bytes(conn: &Connection, repo: RepoId, sha256: &Sha256) -> Result<Option<u64>, DbError> {
+pub(in crate::sqlite) fn live_bytes(
+    conn: &Connection,
+    repo: RepoId,
+    sha256: &Sha256,
+) -> Result<Option<u64>, DbError> {
     let sql = "SELECT size FROM repo_object WHERE repo_id = ?1 AND sha256 = ?2 AND state = 0";
     Ok(conn.prepare_cached(sql)?.query_row(params![repo, sha256], |row| row.get(0)).optional()?)
 }
@@ -198,7 +208,7 @@ pub(super) fn live_bytes(conn: &Connection, repo: RepoId, sha256: &Sha256) -> Re
 fn link(row: &Row<'_>) -> rusqlite::Result<Link> {
     let backing: Option<BackingId> = row.get(5)?;
     let backing = match backing {
-        Some(id) => Some(Backing { id, upload: row.get(6)?, proof: row.get(7)? }),
+        Some(id) => Some(Backing { id, upload: row.get(6)?, proof: row.get(7)?, xet: row.get(8)? }),
         None => None,
     };
     let (sha256, size, state) = (row.get(0)?, row.get(1)?, row.get(2)?);

@@ -7,8 +7,8 @@
 
 pub(super) mod backings;
 pub(super) mod links;
-mod quota;
-mod reservations;
+pub(super) mod quota;
+pub(super) mod reservations;
 pub(super) mod uploads;
 
 use rusqlite::{Connection, Result};

@@ -40,13 +40,13 @@ impl Database {
     }
 }
 
-pub(super) fn quota_of(conn: &Connection, folded: &str) -> Result<Option<u64>, DbError> {
+pub(in crate::sqlite) fn quota_of(conn: &Connection, folded: &str) -> Result<Option<u64>, DbError> {
     let sql = "SELECT bytes_max FROM quota WHERE folded = ?1";
     let found: Option<i64> = conn.prepare_cached(sql)?.query_row([folded], |row| row.get(0)).optional()?;
     Ok(found.map(|max| if max == i64::MAX { u64::MAX } else { u64::try_from(max).unwrap_or(0) }))
 }
 
-pub(super) fn used(conn: &Connection, folded: &str) -> Result<u64, DbError> {
+pub(in crate::sqlite) fn used(conn: &Connection, folded: &str) -> Result<u64, DbError> {
     let mut sum = 0u64;
     for kind in RepoKind::ALL {
         // '0' is the byte behind '/'.
@@ -59,7 +59,11 @@ pub(super) fn used(conn: &Connection, folded: &str) -> Result<u64, DbError> {
 }
 
 /// What counts against an upload, of which `given` is as its row has it: `None` if nothing does.
-pub(super) fn limit(conn: &Connection, folded: &str, given: Quota) -> Result<Option<u64>, DbError> {
+pub(in crate::sqlite) fn limit(
+    conn: &Connection,
+    folded: &str,
+    given: Quota,
+) -> Result<Option<u64>, DbError> {
     match given {
         Quota::Exempt => Ok(None),
         Quota::Default(default) => Ok(quota_of(conn, folded)?.or(default)),
@@ -67,7 +71,7 @@ pub(super) fn limit(conn: &Connection, folded: &str, given: Quota) -> Result<Opt
 }
 
 /// The namespace of a live repo, folded.
-pub(super) fn namespace(conn: &Connection, repo: RepoId) -> Result<Option<String>, DbError> {
+pub(in crate::sqlite) fn namespace(conn: &Connection, repo: RepoId) -> Result<Option<String>, DbError> {
     let sql = "SELECT lower(namespace) FROM repo WHERE id = ?1 AND state = 0";
     Ok(conn.prepare_cached(sql)?.query_row([repo], |row| row.get(0)).optional()?)
 }

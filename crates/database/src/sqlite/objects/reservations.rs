@@ -35,7 +35,7 @@ pub(super) struct Reservation {
 }
 
 /// By the open uploads of a namespace.
-pub(super) fn reserved(conn: &Connection, now_ms: i64, folded: &str) -> Result<u64, DbError> {
+pub(in crate::sqlite) fn reserved(conn: &Connection, now_ms: i64, folded: &str) -> Result<u64, DbError> {
     let mut sum = 0u64;
     for kind in RepoKind::ALL {
         let of_kind: Vec<i64> = all(conn, OF_NAMESPACE, params![kind, folded, now_ms], |row| row.get(0))?;

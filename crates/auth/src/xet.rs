@@ -1,0 +1,112 @@
+//! Xet tokens: what a client of the Xet CAS is given for one repository, and shows with each call.
+//!
+//! Signed by the keys of transfer tokens and as little to be trusted alone: what its holder may still do is decided anew by
+//! [`redeem`], from the rows as they are then.
+
+use database::{Database, RepoId, RepoState, TokenId, UserId};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use crate::access::{self, Denied};
+use crate::transfer::{RedeemError, TransferError, TransferKeys, principal};
+use crate::{Access, Authorized, Identity, Right, Settings};
+
+/// Clients ask for another half a minute before it ends, and never in the middle of a call.
+pub const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    Read,
+    Write,
+}
+
+impl Scope {
+    /// The right that it takes, and that its holder must still be granted.
+    pub fn access(self) -> Access {
+        match self {
+            Scope::Read => Access::Read,
+            Scope::Write => Access::Propose,
+        }
+    }
+}
+
+/// Names the repository by its id, so that it outlives a rename and never reaches another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XetGrant {
+    pub repo: RepoId,
+    pub scope: Scope,
+    /// The access token by which it was asked for; `None` if nobody had to be known.
+    pub token: Option<TokenId>,
+    pub user: Option<UserId>,
+    /// From here on it begins nothing; what has begun goes on.
+    pub expires_ms: i64,
+}
+
+impl XetGrant {
+    /// To whoever holds `access`, for [`LIFETIME`] from now.
+    pub fn to<A: Right>(access: &Authorized<A>, scope: Scope, now_ms: i64) -> XetGrant {
+        XetGrant {
+            repo: access.repo_id(),
+            scope,
+            token: access.token(),
+            user: access.actor(),
+            expires_ms: now_ms + LIFETIME.as_millis() as i64,
+        }
+    }
+}
+
+/// No claims of a transfer token are these, and the reverse.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claims {
+    xet: Scope,
+    /// The repository's id.
+    r: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    t: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    a: Option<i64>,
+    /// Expiry in milliseconds.
+    x: i64,
+}
+
+impl TransferKeys {
+    pub fn issue_xet(&self, grant: &XetGrant) -> String {
+        let XetGrant { repo, scope, token, user, expires_ms } = *grant;
+        let (t, a) = (token.map(|token| token.0), user.map(|user| user.0));
+        self.sign(&Claims { xet: scope, r: repo.0, t, a, x: expires_ms })
+    }
+
+    /// What the token grants, as [`TransferKeys::check`].
+    pub fn check_xet(&self, token: &str, now_ms: i64) -> Result<XetGrant, TransferError> {
+        let Claims { xet, r, t, a, x } = self.verified(token, now_ms)?;
+        let (token, user) = (t.map(TokenId), a.map(UserId));
+        match now_ms >= x {
+            true => Err(TransferError::Expired),
+            false => Ok(XetGrant { repo: RepoId(r), scope: xet, token, user, expires_ms: x }),
+        }
+    }
+}
+
+/// Decides anew, from the rows as they are; a right beyond the scope is refused.
+pub fn redeem<A: Right>(
+    settings: Settings,
+    database: &Database,
+    grant: &XetGrant,
+) -> Result<Authorized<A>, RedeemError> {
+    if A::ACCESS > grant.scope.access() {
+        return Err(Denied::Forbidden.into());
+    }
+    let identity = match grant.token {
+        None => Identity::Anonymous,
+        Some(token) => Identity::User(principal(database, token, grant.user)?),
+    };
+    let repo = database.repo(grant.repo)?;
+    let repo = repo.filter(|repo| repo.state == RepoState::Live).ok_or(RedeemError::RepoGone)?;
+    let access = access::authorize(settings, &identity, repo)?;
+    match access.granted() < grant.scope.access() {
+        true => Err(Denied::Forbidden.into()),
+        false => Ok(access),
+    }
+}

@@ -1,0 +1,113 @@
+//! What nobody needs: files without backings, xorbs without files.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::xorbs::{xorb, xorb_sql};
+use crate::sqlite::checksum::XORB;
+use crate::sqlite::{Database, DbError, all};
+use crate::{BackingId, BlobState, XetFileId, Xorb, XorbId};
+
+impl Database {
+    /// Forgets up to `limit` condemned backings in xorbs that are due, and each file that no other names: there are no bytes
+    /// of theirs alone. How many there were.
+    pub async fn drop_xet_backings(&self, limit: u32) -> Result<usize, DbError> {
+        let sql = "SELECT b.id FROM backing b JOIN xet_backing x ON x.backing_id = b.id
+                   WHERE b.state = 2 AND b.not_before_ms <= ?1 ORDER BY b.not_before_ms LIMIT ?2";
+        let now_ms = self.clock().now_ms();
+        let due: Vec<BackingId> =
+            self.read(|conn| all(conn, sql, params![now_ms, limit], |row| row.get(0)))?;
+        if due.is_empty() {
+            return Ok(0);
+        }
+        self.write(move |conn, _| {
+            due.iter().try_for_each(|id| drop_backing(conn, *id))?;
+            Ok(due.len())
+        })
+        .await
+    }
+
+    /// Condemns live xorbs behind `after` that no file names and no client was told of since `seen_before_ms`, of `looked`
+    /// that were not told of; they are due at `not_before_ms`. How many, and the last that was looked at: `None` if there
+    /// are no more.
+    pub async fn condemn_xorbs(
+        &self,
+        after: XorbId,
+        looked: u32,
+        seen_before_ms: i64,
+        not_before_ms: i64,
+    ) -> Result<(usize, Option<XorbId>), DbError> {
+        let sql = "SELECT id, EXISTS (SELECT 1 FROM xet_file_xorb WHERE xorb_id = xorb.id) FROM xorb
+                   WHERE state = 1 AND seen_ms < ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+        let found: Vec<(XorbId, bool)> = self.read(|conn| {
+            all(conn, sql, params![seen_before_ms, after, looked], |row| Ok((row.get(0)?, row.get(1)?)))
+        })?;
+        let last = found.last().map(|(id, _)| *id).filter(|_| found.len() == looked as usize);
+        let unnamed: Vec<XorbId> = found.into_iter().filter(|(_, named)| !named).map(|(id, _)| id).collect();
+        if unnamed.is_empty() {
+            return Ok((0, last));
+        }
+        let condemned = self
+            .write(move |conn, _| {
+                let mut condemned = 0;
+                for id in unnamed {
+                    // Both again: a shard may just have named it.
+                    let free = "id = ?1 AND state = 1 AND seen_ms < ?2
+                                AND NOT EXISTS (SELECT 1 FROM xet_file_xorb WHERE xorb_id = ?1)";
+                    let Some(mut row) = XORB.record(conn, free, params![id, seen_before_ms])? else {
+                        continue;
+                    };
+                    row.set("state", BlobState::Condemned)?;
+                    row.set("not_before_ms", not_before_ms)?;
+                    row.write(conn)?;
+                    for table in ["repo_xorb", "dedup_key"] {
+                        let sql = format!("DELETE FROM {table} WHERE xorb_id = ?1");
+                        conn.prepare_cached(&sql)?.execute([id])?;
+                    }
+                    condemned += 1;
+                }
+                Ok::<_, DbError>(condemned)
+            })
+            .await?;
+        Ok((condemned, last))
+    }
+
+    /// Condemned and due: their bytes are to be deleted now.
+    pub fn xorbs_due(&self, limit: u32) -> Result<Vec<Xorb>, DbError> {
+        let sql = concat!(
+            xorb_sql!(),
+            "WHERE x.state = 2 AND x.not_before_ms <= ?1 ORDER BY x.not_before_ms LIMIT ?2"
+        );
+        self.read(|conn| all(conn, sql, params![self.clock().now_ms(), limit], xorb))
+    }
+
+    /// After their bytes are gone. Only condemned ones can be named; others are left alone.
+    pub async fn xorbs_deleted(&self, ids: Vec<XorbId>) -> Result<(), DbError> {
+        self.write(move |conn, _| {
+            let mut delete = conn.prepare_cached("DELETE FROM xorb WHERE id = ?1 AND state = 2")?;
+            ids.iter().try_for_each(|id| delete.execute([id]).map(drop))?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Staged before then: what lies under their keys is litter, unless it is still being written.
+    pub fn xorbs_staged(&self, before_ms: i64, limit: u32) -> Result<Vec<XorbId>, DbError> {
+        // The condition is that of the index `xorb_staged`.
+        let sql = "SELECT id FROM xorb WHERE state = 0 AND seen_ms < ?1 ORDER BY seen_ms LIMIT ?2";
+        self.read(|conn| all(conn, sql, params![before_ms, limit], |row| row.get(0)))
+    }
+}
+
+fn drop_backing(conn: &Connection, id: BackingId) -> Result<(), DbError> {
+    let sql = "SELECT x.file_id FROM xet_backing x JOIN backing b ON b.id = x.backing_id
+               WHERE b.id = ?1 AND b.state = 2";
+    let file: Option<XetFileId> = conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
+    let Some(file) = file else { return Ok(()) };
+    conn.prepare_cached("DELETE FROM xet_backing WHERE backing_id = ?1")?.execute([id])?;
+    conn.prepare_cached("DELETE FROM backing WHERE id = ?1")?.execute([id])?;
+    if !conn.prepare_cached("SELECT 1 FROM xet_backing WHERE file_id = ?1")?.exists([file])? {
+        conn.prepare_cached("DELETE FROM xet_file_xorb WHERE file_id = ?1")?.execute([file])?;
+        conn.prepare_cached("DELETE FROM xet_file WHERE id = ?1")?.execute([file])?;
+    }
+    Ok(())
+}

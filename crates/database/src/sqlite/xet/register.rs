@@ -1,0 +1,137 @@
+//! All files of a shard, in one transaction.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+
+use super::{files, xorbs};
+use crate::sqlite::checksum::{REPO_OBJECT, XET_BACKING};
+use crate::sqlite::objects::{add_bytes, backings, column, links, quota, reservations};
+use crate::sqlite::{Database, DbError, RegisterError};
+use crate::{
+    BackingId, LinkState, NewXetFile, Proof, Publish, Sha256, UploadId, XetFileId, XetRegistered,
+    XetRegistration, XorbId,
+};
+
+impl Database {
+    /// Links each file to the repo, with all xorbs that it is made of: all of them, or, after an error, none. Done again,
+    /// it changes nothing. A xorb that is condemned in this very moment is refused, and one that is named here is not
+    /// condemned after it.
+    pub async fn register_xet(
+        &self,
+        registration: XetRegistration,
+    ) -> Result<Vec<XetRegistered>, RegisterError> {
+        self.write(move |conn, now_ms| register(conn, now_ms, &registration)).await
+    }
+}
+
+fn register(
+    conn: &Connection,
+    now_ms: i64,
+    registration: &XetRegistration,
+) -> Result<Vec<XetRegistered>, RegisterError> {
+    let namespace = quota::namespace(conn, registration.repo)?.ok_or(RegisterError::RepoGone)?;
+    let mut named: BTreeSet<XorbId> = registration.xorbs.iter().copied().collect();
+    named.extend(registration.files.iter().flat_map(|file| file.terms.iter().map(|term| term.xorb)));
+    for xorb in named {
+        if !xorbs::is_live(conn, xorb)? {
+            return Err(RegisterError::XorbGone(xorb));
+        }
+        xorbs::link(conn, now_ms, registration.repo, xorb)?;
+    }
+    let quota = quota::limit(conn, &namespace, registration.quota)?;
+    let mut used = match quota {
+        Some(_) => {
+            quota::used(conn, &namespace)?.saturating_add(reservations::reserved(conn, now_ms, &namespace)?)
+        }
+        None => 0,
+    };
+    let mut registered = Vec::with_capacity(registration.files.len());
+    for file in &registration.files {
+        if let Some(known) = known(conn, now_ms, registration, file)? {
+            registered.push(known);
+            continue;
+        }
+        let more = file.size.saturating_sub(counted(conn, registration, &file.sha256)?);
+        if let Some(quota) = quota.filter(|quota| more > 0 && used.saturating_add(more) > *quota) {
+            return Err(RegisterError::OverQuota { used, quota });
+        }
+        used = used.saturating_add(more);
+        registered.push(place(conn, now_ms, registration, file)?);
+    }
+    Ok(registered)
+}
+
+/// What its link counts already.
+fn counted(conn: &Connection, registration: &XetRegistration, sha256: &Sha256) -> Result<u64, RegisterError> {
+    Ok(links::live_bytes(conn, registration.repo, sha256)?.unwrap_or(0))
+}
+
+/// The link that the repo has, if it does as well as a new one. What is proven here by computation takes the place of
+/// what somebody only says, and nothing else does.
+fn known(
+    conn: &Connection,
+    now_ms: i64,
+    registration: &XetRegistration,
+    file: &NewXetFile,
+) -> Result<Option<XetRegistered>, RegisterError> {
+    let link = links::find(conn, registration.repo, &file.sha256)?.filter(|link| link.is_usable());
+    let Some(link) = link else { return Ok(None) };
+    let Some(backing) = link.backing.filter(|backing| backing.proof >= file.proof) else { return Ok(None) };
+    links::renew(conn, now_ms, registration.repo, &file.sha256)?;
+    Ok(Some(XetRegistered { backing: backing.id, proof: backing.proof, was_here: true }))
+}
+
+fn place(
+    conn: &Connection,
+    now_ms: i64,
+    registration: &XetRegistration,
+    file: &NewXetFile,
+) -> Result<XetRegistered, RegisterError> {
+    let XetRegistration { repo, by, .. } = *registration;
+    let (sha256, size) = (file.sha256, column(file.size));
+    let link = links::find(conn, repo, &sha256)?;
+    let (backing, proof) = match shared(conn, file)? {
+        Some(backing) => (backing, Proof::Verified),
+        None => {
+            let id = files::find_or_insert(conn, file)?;
+            let publish = Publish {
+                // Its key is one under which nothing ever lies.
+                upload: UploadId::new(),
+                repo,
+                sha256,
+                size: file.size,
+                proof: file.proof,
+                by,
+            };
+            let backing = backings::insert(conn, &publish, now_ms)?;
+            XET_BACKING.insert(conn, &[&backing, &id])?;
+            (backing, file.proof)
+        }
+    };
+    let values: [&dyn ToSql; 7] = [&repo, &sha256, &LinkState::Live, &backing, &size, &now_ms, &by];
+    let old = link.as_ref().and_then(|link| link.backing);
+    match &link {
+        None => REPO_OBJECT.insert(conn, &values)?,
+        Some(_) => drop(REPO_OBJECT.replace(conn, &values)?),
+    }
+    let before = link.filter(|_| old.is_some()).map_or(0, |link| column(link.size));
+    add_bytes(conn, repo, size - before)?;
+    if let Some(old) = old {
+        backings::condemn_if_unlinked(conn, old.id, now_ms)?;
+    }
+    Ok(XetRegistered { backing, proof, was_here: false })
+}
+
+/// The verified backing of the object, if these very chunks are it, or these are verified as well.
+fn shared(conn: &Connection, file: &NewXetFile) -> Result<Option<BackingId>, DbError> {
+    let Some(backing) = backings::verified(conn, &file.sha256, column(file.size))? else { return Ok(None) };
+    if file.proof == Proof::Verified {
+        return Ok(Some(backing));
+    }
+    let sql = "SELECT x.file_id FROM xet_backing x JOIN xet_file f ON f.id = x.file_id
+               WHERE x.backing_id = ?1 AND f.hash = ?2";
+    let same: Option<XetFileId> =
+        conn.prepare_cached(sql)?.query_row(params![backing, file.hash], |row| row.get(0)).optional()?;
+    Ok(same.map(|_| backing))
+}

@@ -1,0 +1,192 @@
+//! Objects that are stored in xorbs: how they come, and the proof that their SHA-256 is what their uploaders said.
+//!
+//! That a file's chunks are here is proven when it is registered; then it can be read and pushed. Its SHA-256 is computed
+//! behind that, from rows, so that a restart resumes it: until then nobody else is told that the object is here.
+
+use std::io;
+use std::sync::PoisonError;
+
+use auth::{Authorized, Propose};
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use database::{BackingId, DbError, NewXetFile, Possessed, Proof, Quota, Sha256};
+use storage::StoreError;
+use xet::{CommitError, Progress, RegisteredFile, ShardRefused, Stream};
+
+use crate::Objects;
+use crate::counters::count;
+use crate::publish::blocking;
+use crate::read_back::SMALL;
+
+/// Rows taken up in one go.
+const RESUMED: u32 = 1000;
+/// Hashed in one hop.
+const PIECE: usize = 1 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    #[error(transparent)]
+    Refused(#[from] ShardRefused),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The repository has another file by this SHA-256, so this one was computed at once.
+    #[error("the file that is said to have SHA-256 {said} has {actual}")]
+    OtherSha256 { said: Sha256, actual: Sha256 },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl Objects {
+    /// What a client uploaded in xorbs becomes objects of the repository: all that a shard names, or none. Runs to its end
+    /// even if this is dropped. Their SHA-256 are computed afterwards.
+    pub async fn register_shard(
+        &self,
+        access: Authorized<Propose>,
+        quota: Quota,
+        shard: Bytes,
+        progress: impl FnMut(Progress) + Send + 'static,
+    ) -> Result<Vec<RegisteredFile>, ShardError> {
+        let objects = self.clone();
+        crate::publish::detached(async move {
+            let mut checked = objects.0.xet.check_shard(shard, progress).await?;
+            for file in &mut checked.files {
+                objects.decide_contest(&access, file).await?;
+            }
+            let registered = objects.0.xet.commit_shard(access, quota, checked).await?;
+            let published = registered.iter().filter(|file| !file.was_here).count();
+            count(&objects.0.counters.objects_published, published as u64);
+            if registered.iter().any(|file| file.proof == Proof::Possessed) {
+                objects.resume_possessed()?;
+            }
+            Ok(registered)
+        })
+        .await
+    }
+
+    /// Two files that are said to be one object: one of them is not. What can be proven takes the place of what is only
+    /// said, and nothing else does.
+    async fn decide_contest(
+        &self,
+        access: &Authorized<Propose>,
+        file: &mut NewXetFile,
+    ) -> Result<(), ShardError> {
+        let link = self.0.database.link(access.repo_id(), &file.sha256)?;
+        let Some(link) = link.filter(|link| link.is_usable()) else { return Ok(()) };
+        let is_proven = link.backing.is_some_and(|backing| backing.proof == Proof::Verified);
+        let same_file = match link.xet() {
+            Some(id) => self.0.database.xet_hash(id)? == Some(file.hash),
+            None => false,
+        };
+        if link.size == file.size && (is_proven || same_file) {
+            return Ok(());
+        }
+        let stream = self.0.xet.stream_terms(&file.terms, 0..file.size).await;
+        let actual = sha256_of(stream.map_err(StoreError::from)?).await?;
+        if actual != file.sha256 {
+            return Err(ShardError::OtherSha256 { said: file.sha256, actual });
+        }
+        file.proof = Proof::Verified;
+        Ok(())
+    }
+
+    /// Starts to compute all SHA-256 that are only said, if that is not under way. After uploads, at start and with each
+    /// sweep.
+    pub(crate) fn resume_possessed(&self) -> Result<u64, DbError> {
+        let mut resumed = 0;
+        let mut after = BackingId(0);
+        loop {
+            let page = self.0.database.possessed(after, RESUMED)?;
+            let Some(last) = page.last() else { return Ok(resumed) };
+            after = last.backing;
+            for possessed in page {
+                resumed += 1;
+                self.verify_possessed(possessed);
+            }
+        }
+    }
+
+    fn verify_possessed(&self, of: Possessed) {
+        let running = move |objects: &Objects, begins: bool| {
+            let mut running = objects.0.read_backs.xorbs.lock().unwrap_or_else(PoisonError::into_inner);
+            match begins {
+                true => running.insert(of.backing),
+                false => running.remove(&of.backing),
+            }
+        };
+        if !running(self, true) {
+            return;
+        }
+        let objects = self.clone();
+        tokio::spawn(async move {
+            let task = objects.clone();
+            // On a task of its own, so that a panic does not keep it from being tried again.
+            let proven = tokio::spawn(async move { task.prove_possessed(&of).await }).await;
+            running(&objects, false);
+            match proven {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(
+                    backing = of.backing.0, %error, "a file could not be verified; it is tried again later"
+                ),
+                Err(error) => {
+                    tracing::error!(backing = of.backing.0, %error, "the proof of a file ended abnormally")
+                }
+            }
+        });
+    }
+
+    async fn prove_possessed(&self, of: &Possessed) -> Result<(), StoreError> {
+        let lane = match of.size <= SMALL {
+            true => &self.0.read_backs.small,
+            false => &self.0.read_backs.large,
+        };
+        let _permit = lane.acquire().await.expect("because it is never closed");
+        let db = |error: DbError| StoreError::Io(io::Error::other(error));
+        // It may be nobody's any more, or proven by another upload.
+        if self.0.database.backing_proof(of.backing).map_err(db)? != Some(Proof::Possessed) {
+            return Ok(());
+        }
+        let stream = self.0.xet.stream_file(of.file, 0..of.size).await.map_err(StoreError::from)?;
+        let actual = sha256_of(stream).await?;
+        count(&self.0.counters.read_back_bytes, of.size);
+        if actual == of.sha256 {
+            self.0.database.object_verified(of.backing).await.map_err(db)?;
+            return Ok(());
+        }
+        if self.0.database.xet_object_corrupt(of.backing).await.map_err(db)? {
+            tracing::warn!(
+                repo = of.repo.0,
+                by = of.by.map(|user| user.0),
+                sha256 = %of.sha256,
+                %actual,
+                "a file has another SHA-256 than its uploader said"
+            );
+            count(&self.0.counters.objects_corrupt, 1);
+        }
+        Ok(())
+    }
+}
+
+/// Of all its bytes. Hashing goes off the async threads, while what comes next is unpacked.
+async fn sha256_of(mut stream: Stream) -> Result<Sha256, StoreError> {
+    let mut hashing = tokio::task::spawn_blocking(|| Context::new(&SHA256));
+    loop {
+        let (mut pieces, mut len) = (Vec::new(), 0);
+        while len < PIECE {
+            let Some(piece) = stream.next().await? else { break };
+            len += piece.len();
+            pieces.push(piece);
+        }
+        let mut hasher = hashing.await.map_err(|panic| StoreError::Io(io::Error::other(panic)))?;
+        if pieces.is_empty() {
+            let digest = blocking(move || hasher.finish()).await;
+            let digest = digest.as_ref().try_into().expect("because SHA-256 has 32 bytes");
+            return Ok(Sha256(digest));
+        }
+        hashing = tokio::task::spawn_blocking(move || {
+            pieces.iter().for_each(|piece| hasher.update(piece));
+            hasher
+        });
+    }
+}

@@ -1,0 +1,253 @@
+//! A xorb from a client: proven while it is written.
+//!
+//! Pieces go to a blocking thread that unpacks and hashes them, and only what is proven goes on to the store: so nothing of
+//! a footer is ever written, nor more of a bad xorb than came before the fault. Bytes and index are durable before the row
+//! says so. Who brings a xorb that is here proves to have it as well, and its bytes are dropped.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use auth::{Authorized, Propose};
+use bytes::Bytes;
+use database::fault::{self, Point};
+use database::{ProvenXorb, Xorb, XorbPlaced, xorb_index_key, xorb_key};
+use storage::{ObjectStore, StoreError, Writer};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+
+use super::{Cas, Flight, XorbRefused, detached};
+use crate::xorb::{Reader, XorbError};
+use crate::{Hash, Index};
+
+/// Gathered before a thread, being idle, gets it.
+const PIECE_MIN: usize = 128 * 1024;
+/// Gathered at most while it is busy.
+const PIECE_MAX: usize = 512 * 1024;
+
+/// A xorb that is arriving. Dropped, nothing of it stays.
+pub struct ReceivingXorb {
+    cas: Cas,
+    access: Authorized<Propose>,
+    hash: Hash,
+    /// Not looked at yet.
+    gathered: Vec<Bytes>,
+    gathered_len: usize,
+    proving: Proving,
+    /// Looked at; the last chunk may not be whole yet.
+    seen: VecDeque<Bytes>,
+    kept: Kept,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// What is to become of the bytes.
+enum Kept {
+    Written {
+        writer: Writer,
+        written: u64,
+        landing: Landing,
+    },
+    /// It is here already.
+    Not(Xorb),
+}
+
+/// Where they go.
+struct Landing {
+    flight: Flight,
+    hash: Hash,
+    upload: database::UploadId,
+}
+
+enum Proving {
+    Idle(Box<Reader>),
+    Busy(JoinHandle<(Box<Reader>, Vec<Bytes>, Result<(), XorbError>)>),
+    Failed,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReceivedXorb {
+    pub xorb: Xorb,
+    pub was_inserted: bool,
+}
+
+impl Cas {
+    /// `size` is the length of the body, if that is known.
+    pub async fn receive_xorb(
+        &self,
+        access: Authorized<Propose>,
+        hash: Hash,
+        size: Option<u64>,
+    ) -> Result<ReceivingXorb, XorbRefused> {
+        let limits = self.0.config.xorb;
+        let max = u64::from(limits.serialized_bytes);
+        if size.is_some_and(|size| size > max + u64::from(limits.footer_bytes)) {
+            return Err(XorbError::TooLarge { max: limits.serialized_bytes }.into());
+        }
+        let turn = Arc::clone(&self.0.xorbs).acquire_owned();
+        let turn = tokio::time::timeout(self.0.config.turn_wait, turn).await;
+        let Ok(Ok(turn)) = turn else { return Err(XorbRefused::Busy) };
+        let kept = match self.0.database.xorb(&hash.into())? {
+            Some(xorb) => Kept::Not(xorb),
+            None => self.land(hash, size.unwrap_or(max).min(max)).await?,
+        };
+        Ok(ReceivingXorb {
+            cas: self.clone(),
+            access,
+            hash,
+            gathered: Vec::new(),
+            gathered_len: 0,
+            proving: Proving::Idle(Box::new(Reader::new(limits))),
+            seen: VecDeque::new(),
+            kept,
+            _turn: turn,
+        })
+    }
+
+    /// Names the keys, then opens them.
+    async fn land(&self, hash: Hash, size: u64) -> Result<Kept, XorbRefused> {
+        let (id, upload) = self.0.database.stage_xorb(hash.into()).await?;
+        let landing = Landing { flight: self.fly(id), hash, upload };
+        let writer = self.0.store.writer(&xorb_key(&hash.into(), upload), size).await?;
+        Ok(Kept::Written { writer, written: 0, landing })
+    }
+}
+
+impl ReceivingXorb {
+    /// The next bytes, in any cut. After an error only the drop is left.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), XorbRefused> {
+        self.gathered_len += bytes.len();
+        self.gathered.push(bytes);
+        let is_busy = matches!(&self.proving, Proving::Busy(job) if !job.is_finished());
+        if self.gathered_len >= if is_busy { PIECE_MAX } else { PIECE_MIN } {
+            let reader = self.settle().await?;
+            self.prove(reader);
+        }
+        Ok(())
+    }
+
+    /// After the last byte. Runs to its end even if this is dropped. Returns when it is durable and the repository has it.
+    pub async fn finish(self) -> Result<ReceivedXorb, XorbRefused> {
+        detached(self.end()).await
+    }
+
+    async fn end(mut self) -> Result<ReceivedXorb, XorbRefused> {
+        let reader = self.settle().await?;
+        self.prove(reader);
+        let reader = self.settle().await?;
+        let index = reader.finish(&self.hash)?;
+        let ReceivingXorb { cas, access, kept, _turn, .. } = self;
+        match kept {
+            Kept::Not(xorb) => cas.brought_again(&access, xorb).await,
+            Kept::Written { writer, landing, .. } => cas.publish(&access, writer, landing, index).await,
+        }
+    }
+
+    /// Gives what was gathered to a blocking thread.
+    fn prove(&mut self, mut reader: Box<Reader>) {
+        let pieces = std::mem::take(&mut self.gathered);
+        self.gathered_len = 0;
+        self.proving = Proving::Busy(tokio::task::spawn_blocking(move || {
+            let proven = pieces.iter().try_for_each(|piece| reader.push(piece));
+            (reader, pieces, proven)
+        }));
+    }
+
+    /// Waits for that, and writes what is proven. Leaves `Failed` behind.
+    async fn settle(&mut self) -> Result<Box<Reader>, XorbRefused> {
+        let (reader, pieces, proven) = match &mut self.proving {
+            Proving::Idle(_) => match std::mem::replace(&mut self.proving, Proving::Failed) {
+                Proving::Idle(reader) => return Ok(reader),
+                Proving::Busy(_) | Proving::Failed => return Err(failed().into()),
+            },
+            // It stays until it has ended, lest a dropped future forget it.
+            Proving::Busy(job) => job.await.map_err(|_| failed())?,
+            Proving::Failed => return Err(failed().into()),
+        };
+        self.proving = Proving::Failed;
+        proven?;
+        let Kept::Written { writer, written, .. } = &mut self.kept else { return Ok(reader) };
+        self.seen.extend(pieces);
+        let proven_len = u64::from(reader.serialized_len());
+        while *written < proven_len {
+            let Some(mut piece) = self.seen.pop_front() else { return Err(failed().into()) };
+            let len = usize::try_from(proven_len - *written).unwrap_or(usize::MAX).min(piece.len());
+            let taken = piece.split_to(len);
+            if !piece.is_empty() {
+                self.seen.push_front(piece);
+            }
+            *written += taken.len() as u64;
+            writer.write(taken).await?;
+        }
+        Ok(reader)
+    }
+}
+
+fn failed() -> StoreError {
+    StoreError::Io(std::io::Error::other("an earlier piece was not taken"))
+}
+
+impl Cas {
+    async fn publish(
+        &self,
+        access: &Authorized<Propose>,
+        writer: Writer,
+        landing: Landing,
+        index: Index,
+    ) -> Result<ReceivedXorb, XorbRefused> {
+        let Landing { mut flight, hash, upload } = landing;
+        let complete = writer.finish().await?;
+        if complete.size() != u64::from(index.serialized_len()) {
+            return Err(failed().into());
+        }
+        fault::point(Point::XetXorbStaged);
+        let index_key = xorb_index_key(&hash.into(), upload);
+        let bytes = Bytes::copy_from_slice(index.as_bytes());
+        let (chunks, beside) = tokio::join!(complete.publish(), put(&self.0.store, &index_key, bytes));
+        chunks?;
+        beside?;
+        fault::point(Point::XetXorbDurable);
+        still_allowed(self, access)?;
+        let proven = ProvenXorb {
+            id: flight.id,
+            chunks: index.chunks(),
+            raw_bytes: u64::from(index.raw_len()),
+            stored_bytes: u64::from(index.serialized_len()),
+            dedup_keys: index.dedup_keys(),
+        };
+        let placed = self.0.database.publish_xorb(access.repo_id(), proven).await?;
+        // Live or condemned: either way the row is not staged any more.
+        flight.landed = true;
+        Ok(match placed {
+            XorbPlaced::Live(xorb) => {
+                self.0.indexes.put(xorb.id, Arc::new(index));
+                ReceivedXorb { xorb, was_inserted: true }
+            }
+            XorbPlaced::Duplicate(xorb) => ReceivedXorb { xorb, was_inserted: false },
+        })
+    }
+
+    async fn brought_again(
+        &self,
+        access: &Authorized<Propose>,
+        xorb: Xorb,
+    ) -> Result<ReceivedXorb, XorbRefused> {
+        still_allowed(self, access)?;
+        match self.0.database.link_xorb(access.repo_id(), xorb.id).await? {
+            true => Ok(ReceivedXorb { xorb, was_inserted: false }),
+            // Collected meanwhile, and its bytes were dropped: the next try stores them.
+            false => Err(XorbRefused::Busy),
+        }
+    }
+}
+
+async fn put(store: &ObjectStore, key: &str, bytes: Bytes) -> Result<(), StoreError> {
+    let mut writer = store.writer(key, bytes.len() as u64).await?;
+    writer.write(bytes).await?;
+    writer.finish().await?.publish().await
+}
+
+/// A token may have been revoked while the bytes arrived, or a role taken away.
+fn still_allowed(cas: &Cas, access: &Authorized<Propose>) -> Result<(), XorbRefused> {
+    access.reauthorize(&cas.0.database)?;
+    Ok(())
+}
