@@ -6,7 +6,8 @@
 //! caches nothing.
 //!
 //! Start at [`access`], which holds the decision; [`credential`] and [`identity`] are the way there. [`transfer`] is the
-//! other way: a link that was handed out carries what it is good for, and is decided anew when it is used.
+//! other way: a link that was handed out carries what it is good for, and is decided anew when it is used; [`xet`]
+//! is the same for the many calls of a client of the Xet CAS.
 
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
 

@@ -3,9 +3,10 @@
 //! Signed by the keys of transfer tokens and as little to be trusted alone: what its holder may still do is decided anew by
 //! [`redeem`], from the rows as they are then.
 
+use std::time::Duration;
+
 use database::{Database, RepoId, RepoState, TokenId, UserId};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
 
 use crate::access::{self, Denied};
 use crate::transfer::{RedeemError, TransferError, TransferKeys, principal};
@@ -22,11 +23,20 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The right that it takes, and that its holder must still be granted.
+    /// The right that it takes.
     pub fn access(self) -> Access {
         match self {
             Scope::Read => Access::Read,
             Scope::Write => Access::Propose,
+        }
+    }
+
+    /// What its holder must still be granted. As for transfer tokens, who may propose but not write is given none to upload
+    /// by before there are pull requests to push to.
+    pub fn least(self) -> Access {
+        match self {
+            Scope::Read => Access::Read,
+            Scope::Write => Access::Write,
         }
     }
 }
@@ -105,7 +115,7 @@ pub fn redeem<A: Right>(
     let repo = database.repo(grant.repo)?;
     let repo = repo.filter(|repo| repo.state == RepoState::Live).ok_or(RedeemError::RepoGone)?;
     let access = access::authorize(settings, &identity, repo)?;
-    match access.granted() < grant.scope.access() {
+    match access.granted() < grant.scope.least() {
         true => Err(Denied::Forbidden.into()),
         false => Ok(access),
     }

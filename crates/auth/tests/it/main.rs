@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod transfer;
+mod xet;
 
 use auth::{
     AuthError, Authorized, Credential, Identity, ImportError, Propose, Read, ReauthorizeError, Settings,

@@ -197,8 +197,9 @@ fn add(findings: &mut Vec<String>, new: Vec<String>) {
 mod tests {
     use super::*;
     use crate::{
-        Change, Clock, NewPack, NewRepo, NewUpload, Oid, PackContent, PackId, PackKind, Proof, Publish,
-        Quota, RefEdit, Sha256, UploadId, UserId, Visibility,
+        Change, Clock, NewPack, NewRepo, NewUpload, NewXetFile, Oid, PackContent, PackId, PackKind, Proof,
+        ProvenXorb, Publish, Quota, RefEdit, Sha256, UploadId, UserId, Visibility, XetHash, XetRegistration,
+        XetTerm,
     };
 
     /// Breaks sound rows by `sql` and returns what is found.
@@ -264,8 +265,24 @@ mod tests {
             db.publish_object(Publish { upload, repo, sha256, size, proof, by: None }).await.unwrap();
         }
         db.set_multipart(upload, vec![(sha(3), "x".to_owned())]).await.unwrap();
+        add_file(db, repo, sha(4)).await;
         db.create_lock(repo, "a".to_owned(), None, UserId(1), 9).await.unwrap();
         db.set_quota("acme".parse().unwrap(), Some(1000)).await.unwrap();
+    }
+
+    /// Xorb 1, and file 1 made of it, as backing 3.
+    async fn add_file(db: &Database, repo: RepoId, sha256: Sha256) {
+        let (id, _) = db.stage_xorb(XetHash([1; 32])).await.unwrap();
+        let dedup_keys = vec![[1; 16]];
+        let proven = ProvenXorb { id, chunks: 1, raw_bytes: 5, stored_bytes: 13, dedup_keys };
+        db.publish_xorb(repo, proven).await.unwrap();
+        let (chunk_start, chunk_end) = (0, 1);
+        let term = XetTerm { xorb: id, chunk_start, chunk_end, raw_bytes: 5, byte_start: 0, byte_end: 13 };
+        let (hash, proof, terms) = (XetHash([2; 32]), Proof::Possessed, vec![term]);
+        let file = NewXetFile { hash, size: 5, sha256, proof, terms, dedup_key: None };
+        let (quota, files) = (Quota::Exempt, vec![file]);
+        let registration = XetRegistration { repo, by: None, quota, xorbs: vec![], files };
+        db.register_xet(registration).await.unwrap();
     }
 
     #[tokio::test]
@@ -322,8 +339,8 @@ mod tests {
                 "INSERT INTO repo_object SELECT 2, sha256, state, backing_id, size, 0, NULL, 0 FROM repo_object",
                 "backing 2 is claimed and shared",
             ),
-            ("UPDATE total SET value = 3", "the total of objects is 3 and should be 2"),
-            ("UPDATE total SET value = 3", "the total of objects_bytes is 3 and should be 30"),
+            ("UPDATE total SET value = 4", "the total of objects is 4 and should be 3"),
+            ("UPDATE total SET value = 4", "the total of objects_bytes is 4 and should be 35"),
             ("DELETE FROM upload_objects", "does not say what it is for"),
             ("UPDATE upload SET pending = x'0000'", "does not say what it is for"),
             ("DELETE FROM upload", "an upload that is gone left"),
@@ -331,6 +348,29 @@ mod tests {
             ("UPDATE reservation SET upload_id = zeroblob(16)", "an upload that is gone left 0000"),
             ("UPDATE repo SET state = 1", "deleted repo 1 has locks"),
             ("UPDATE quota SET folded = 'Acme'", "quota Acme is not folded, or less than nothing"),
+            ("UPDATE xorb SET state = 4", "xorb 1 has a state or times that do not fit"),
+            ("UPDATE xorb SET not_before_ms = 1", "xorb 1 has a state or times that do not fit"),
+            ("UPDATE xorb SET chunks = 0", "xorb 1 is live and empty"),
+            ("UPDATE xorb SET state = 2, not_before_ms = 1", "xorb 1 is not live, and file 1 needs it"),
+            ("UPDATE xorb SET state = 0", "xorb 1 is not live, and repo 1 needs it"),
+            ("DELETE FROM xorb", "xorb 1 is not live, and chunk 0101"),
+            ("UPDATE repo SET state = 1", "deleted repo 1 has xorbs"),
+            ("DELETE FROM xet_backing", "file 1 has no backing"),
+            ("DELETE FROM xet_backing", "backing 3 is possessed and no file"),
+            ("UPDATE xet_file SET size = 6", "backing 3 is a file of another size, or only claimed to be"),
+            (
+                "UPDATE backing SET proof = 0 WHERE id = 3",
+                "backing 3 is a file of another size, or only claimed",
+            ),
+            (
+                "INSERT INTO repo_object SELECT 2, sha256, state, 3, size, 0, NULL, 0 FROM repo_object WHERE backing_id = 3",
+                "backing 3 is claimed and shared",
+            ),
+            ("UPDATE sequence SET next = 1 WHERE name = 'xorb'", "an id of xorb would be given twice"),
+            (
+                "UPDATE sequence SET next = 1 WHERE name = 'xet_file'",
+                "an id of xet_file would be given twice",
+            ),
             ("UPDATE sequence SET next = 2 WHERE name = 'backing'", "an id of backing would be given twice"),
         ];
         for (sql, finding) in cases {

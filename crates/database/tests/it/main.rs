@@ -17,3 +17,4 @@ mod repos;
 mod sqlite;
 mod support;
 mod users;
+mod xet;

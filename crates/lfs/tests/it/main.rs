@@ -11,3 +11,4 @@ mod parts;
 mod support;
 mod sweep;
 mod wire;
+mod xorbs;

@@ -163,6 +163,25 @@ async fn downloads() {
 }
 
 #[tokio::test]
+async fn downloads_of_one_range() {
+    for (name, config) in configs() {
+        let ours = signer(&config).await.get_range(KEY, &(5..=1_000_000), HOUR);
+        let theirs = sdk(&config)
+            .get_object()
+            .bucket(&config.bucket)
+            .key(config.object_name(KEY))
+            .range("bytes=5-1000000")
+            .presigned(Parts::of(&ours).presigning())
+            .await
+            .unwrap();
+        check(name, &ours, &theirs);
+        assert_eq!(Parts::of(&ours).query["X-Amz-SignedHeaders"], "host%3Brange");
+        let told: Vec<_> = theirs.headers().collect();
+        assert_eq!(told, [("range", "bytes=5-1000000")], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn uploads_with_a_signed_header() {
     for (name, config) in configs() {
         let ours = signer(&config).await.put(KEY, &SHA256, SIZE, Binding::SignedHeader, HOUR);

@@ -107,6 +107,9 @@ impl Cas {
         let index = match self.read_index(xorb).await {
             Ok(index) => index,
             Err(ReadError::Store(StoreError::NotFound)) => return Some(XetProblem::Missing),
+            Err(error @ ReadError::Store(StoreError::Truncated { .. })) => {
+                return Some(XetProblem::Index(error));
+            }
             Err(ReadError::Store(error)) => return Some(XetProblem::Unreadable(error)),
             Err(error) => return Some(XetProblem::Index(error)),
         };
