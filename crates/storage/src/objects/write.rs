@@ -30,6 +30,7 @@ pub(super) struct DiskWriter {
     size: u64,
     written: u64,
     gathered: Gathered,
+    hashes: bool,
     state: State,
 }
 
@@ -37,7 +38,8 @@ enum State {
     /// Nothing was written to a file yet.
     Held,
     Busy {
-        hashing: Job<Hasher>,
+        /// `None`: nobody wants to know.
+        hashing: Option<Job<Hasher>>,
         writing: Job<Result<Staged, StoreError>>,
     },
     Failed,
@@ -47,7 +49,7 @@ pub(super) struct DiskComplete {
     disk: Disk,
     key: String,
     size: u64,
-    sha256: Sha256,
+    sha256: Option<Sha256>,
     content: Content,
 }
 
@@ -60,13 +62,18 @@ impl DiskObjects {
     pub(super) fn writer(&self, key: &str, size: u64) -> DiskWriter {
         let gathered = Gathered { blocks: Vec::new(), len: 0, buffers: self.buffers.clone() };
         let (disk, key) = (self.disk().clone(), key.to_owned());
-        DiskWriter { disk, key, size, written: 0, gathered, state: State::Held }
+        DiskWriter { disk, key, size, written: 0, gathered, hashes: true, state: State::Held }
     }
 }
 
 impl DiskWriter {
     pub(super) fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Before the first byte.
+    pub(super) fn without_sha256(self) -> DiskWriter {
+        DiskWriter { hashes: false, ..self }
     }
 
     pub(super) async fn write(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
@@ -90,37 +97,47 @@ impl DiskWriter {
         let is_held = matches!(self.state, State::Held) && self.gathered.len as u64 <= HELD_MAX;
         let (content, sha256) = if is_held {
             let blocks = self.gathered.take();
-            let mut hasher = Hasher::new();
-            blocks.iter().for_each(|block| hasher.update(block.as_ref()));
-            (Content::Held(blocks), hasher.finish())
+            let sha256 = self.hashes.then(|| {
+                let mut hasher = Hasher::new();
+                blocks.iter().for_each(|block| hasher.update(block.as_ref()));
+                hasher.finish()
+            });
+            (Content::Held(blocks), sha256)
         } else {
             if self.gathered.len > 0 {
                 self.write_out().await?;
             }
             match self.settle().await? {
                 None => return Err(failed()),
-                Some((staged, hasher)) => (Content::Staged(staged), hasher.finish()),
+                Some((staged, hasher)) => (Content::Staged(staged), hasher.map(Hasher::finish)),
             }
         };
         Ok(DiskComplete { disk: self.disk, key: self.key, size: self.written, sha256, content })
     }
 
     fn is_busy(&self) -> bool {
-        matches!(&self.state, State::Busy { hashing, writing } if !(hashing.is_over() && writing.is_over()))
+        match &self.state {
+            State::Busy { hashing, writing } => {
+                !(hashing.as_ref().is_none_or(Job::is_over) && writing.is_over())
+            }
+            State::Held | State::Failed => false,
+        }
     }
 
     /// Gives what was gathered to blocking threads, once they are done with what they have.
     async fn write_out(&mut self) -> Result<(), StoreError> {
-        let (staged, mut hasher) = match self.settle().await? {
+        let (staged, hasher) = match self.settle().await? {
             Some((staged, hasher)) => (Some(staged), hasher),
-            None => (None, Hasher::new()),
+            None => (None, self.hashes.then(Hasher::new)),
         };
         let blocks = Arc::new(self.gathered.take());
         let (disk, same_blocks) = (self.disk.clone(), Arc::clone(&blocks));
         self.state = State::Busy {
-            hashing: Job::spawn(move || {
-                same_blocks.iter().for_each(|block| hasher.update(block.as_ref()));
-                hasher
+            hashing: hasher.map(|mut hasher| {
+                Job::spawn(move || {
+                    same_blocks.iter().for_each(|block| hasher.update(block.as_ref()));
+                    hasher
+                })
             }),
             writing: Job::spawn(move || {
                 let mut staged = match staged {
@@ -136,9 +153,11 @@ impl DiskWriter {
 
     /// The file, if there is one yet, and the hash of what is in it, once nothing is being written to it. Leaves `Failed`
     /// behind. May be dropped and called again.
-    async fn settle(&mut self) -> Result<Option<(Staged, Hasher)>, StoreError> {
+    async fn settle(&mut self) -> Result<Option<(Staged, Option<Hasher>)>, StoreError> {
         if let State::Busy { hashing, writing } = &mut self.state {
-            hashing.wait().await;
+            if let Some(hashing) = hashing {
+                hashing.wait().await;
+            }
             writing.wait().await;
         }
         match std::mem::replace(&mut self.state, State::Failed) {
@@ -146,7 +165,9 @@ impl DiskWriter {
                 self.state = State::Held;
                 Ok(None)
             }
-            State::Busy { hashing, writing } => Ok(Some((writing.end()??, hashing.end()?))),
+            State::Busy { hashing, writing } => {
+                Ok(Some((writing.end()??, hashing.map(Job::end).transpose()?)))
+            }
             State::Failed => Err(failed()),
         }
     }
@@ -186,7 +207,7 @@ impl<T: Send + 'static> Job<T> {
 }
 
 impl DiskComplete {
-    pub(super) fn sha256(&self) -> Sha256 {
+    pub(super) fn sha256(&self) -> Option<Sha256> {
         self.sha256
     }
 

@@ -27,6 +27,23 @@ async fn a_key_is_written_once() {
 }
 
 #[tokio::test]
+async fn what_needs_no_hash_is_stored_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path());
+    for size in [0, 10, 200_000, 3_000_001] {
+        let (key, bytes) = (format!("xorbs/aa/{size}/one"), pattern(size));
+        let mut writer = store.writer(&key, size as u64).await.unwrap().without_sha256();
+        for piece in bytes.chunks(100_000) {
+            writer.write(bytes::Bytes::copy_from_slice(piece)).await.unwrap();
+        }
+        let complete = writer.finish().await.unwrap();
+        assert_eq!((complete.size(), complete.sha256()), (size as u64, None));
+        complete.publish().await.unwrap();
+        assert!(get(&store, &key, 0..size as u64).await.unwrap() == bytes);
+    }
+}
+
+#[tokio::test]
 async fn what_no_cache_holds_is_read_too() {
     let directory = tempfile::tempdir().unwrap();
     let store = store(directory.path());

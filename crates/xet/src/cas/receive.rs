@@ -59,8 +59,15 @@ struct Landing {
 
 enum Proving {
     Idle(Box<Reader>),
-    Busy(JoinHandle<(Box<Reader>, Vec<Bytes>, Result<(), XorbError>)>),
+    Busy(JoinHandle<Looked>),
     Failed,
+}
+
+/// What a thread gives back.
+struct Looked {
+    reader: Box<Reader>,
+    pieces: Vec<Bytes>,
+    proven: Result<(), XorbError>,
 }
 
 /// How it ended.
@@ -108,6 +115,7 @@ impl Cas {
         let (id, upload) = self.0.database.stage_xorb(hash.into()).await?;
         let landing = Landing { flight: self.fly(id), hash, upload };
         let writer = self.0.store.writer(&xorb_key(&hash.into(), upload), size).await?;
+        let writer = writer.without_sha256();
         Ok(Kept::Written { writer, written: 0, landing })
     }
 }
@@ -148,13 +156,13 @@ impl ReceivingXorb {
         self.gathered_len = 0;
         self.proving = Proving::Busy(tokio::task::spawn_blocking(move || {
             let proven = pieces.iter().try_for_each(|piece| reader.push(piece));
-            (reader, pieces, proven)
+            Looked { reader, pieces, proven }
         }));
     }
 
     /// Waits for that, and writes what is proven. Leaves `Failed` behind.
     async fn settle(&mut self) -> Result<Box<Reader>, XorbRefused> {
-        let (reader, pieces, proven) = match &mut self.proving {
+        let Looked { reader, pieces, proven } = match &mut self.proving {
             Proving::Idle(_) => match std::mem::replace(&mut self.proving, Proving::Failed) {
                 Proving::Idle(reader) => return Ok(reader),
                 Proving::Busy(_) | Proving::Failed => return Err(failed().into()),
