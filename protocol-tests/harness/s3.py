@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -158,10 +159,11 @@ def seaweedfs(directory):
 
 
 def _port():
-    """Free, and so that port + 10000 (SeaweedFS' gRPC) exists."""
+    """Free, and port + 10000 (SeaweedFS' gRPC) as well."""
     while True:
         port = free_port()
-        if port < 55_000:
+        with contextlib.suppress(OSError, OverflowError), socket.socket() as probe:
+            probe.bind((HOST, port + 10_000))
             return port
 
 
