@@ -57,8 +57,13 @@ impl Objects {
             let registered = objects.0.xet.commit_shard(access, quota, checked).await?;
             let published = registered.iter().filter(|file| !file.was_here).count();
             count(&objects.0.counters.objects_published, published as u64);
-            if registered.iter().any(|file| file.proof == Proof::Possessed) {
-                objects.resume_possessed()?;
+            for file in registered.iter().filter(|file| file.proof == Proof::Possessed) {
+                // It is the first behind the one before it, unless it was proven or dropped just now.
+                let found = objects.0.database.possessed(BackingId(file.backing.0 - 1), 1)?;
+                found
+                    .into_iter()
+                    .filter(|found| found.backing == file.backing)
+                    .for_each(|found| objects.verify_possessed(found));
             }
             Ok(registered)
         })
@@ -91,8 +96,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Starts to compute all SHA-256 that are only said, if that is not under way. After uploads, at start and with each
-    /// sweep.
+    /// Starts to compute all SHA-256 that are only said, if that is not under way. At start and with each sweep.
     pub(crate) fn resume_possessed(&self) -> Result<u64, DbError> {
         let mut resumed = 0;
         let mut after = BackingId(0);
