@@ -251,7 +251,7 @@ def bucket(run_directory):
 
 @pytest.fixture(scope="session")
 def server_s3(run_directory, request, bucket):
-    with shared_server(request, run_directory / "s3", {**lfs.MULTIPART, **bucket.settings("shared")}) as hub:
+    with shared_server(request, run_directory / "s3", {**lfs.multipart("s3"), **bucket.settings("shared")}) as hub:
         yield hub
 
 
@@ -285,8 +285,28 @@ def lfs_repo(lfs_hub):
 
 @pytest.fixture
 def lfs_size(lfs_client, engine, long_run):
-    """Of an object that this client moves as it is there to: the agent in twelve parts. To a bucket that takes its time."""
-    return lfs.LARGE if lfs_client.agent and (engine == "disk" or long_run) else 5 * lfs.MIB + 1
+    """Of an object that the agent sends in parts: in twelve to a disk, in two to a bucket, which takes its time."""
+    return lfs.LARGE if lfs_client.agent and (engine == "disk" or long_run) else lfs.TWO_PARTS
+
+
+@pytest.fixture
+def lfs_parts(lfs_client, engine, lfs_size):
+    """Into how many parts this client cuts such an object; 0: it goes in one piece."""
+    if not lfs_client.agent:
+        return 0
+    return lfs.PARTS if engine == "disk" else -(-lfs_size // (5 * lfs.MIB))
+
+
+@pytest.fixture
+def in_parts(request, engine, lfs_parts):
+    """in_parts(hub, data): that it went as `lfs_parts` says, which an object in a bucket shows."""
+    def check(hub, data):
+        if engine == "s3":
+            bucket, name = request.getfixturevalue("bucket"), lfs.oid(data)
+            prefix = hub.settings["storage.url"].split("/", 3)[3]
+            keys = bucket.keys(f"{prefix}/objects/{name[:2]}/{name}/")
+            assert keys and {bucket.parts(key) for key in keys} == {lfs_parts}
+    return check
 
 
 @pytest.fixture
@@ -329,7 +349,7 @@ def engine_settings(engine, request, tmp):
     """Settings of another server on that engine: engine_settings(**{"lfs.quota": "1MiB"})."""
     def of(**more):
         there = request.getfixturevalue("bucket").settings(tmp.name) if engine == "s3" else {}
-        return {**lfs.MULTIPART, **there, **more}
+        return {**lfs.multipart(engine), **there, **more}
     return of
 
 

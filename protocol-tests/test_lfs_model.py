@@ -55,10 +55,10 @@ def test_a_real_model_through_nginx(fresh_hub, engine_settings, lfs_client, git,
     assert not nginx.spooled(tmp / "nginx")
 
 
-def test_small_objects_by_the_thousand(lfs_hub, lfs_repo, engine, git, tmp, long_run):
+def test_small_objects_by_the_thousand(lfs_hub, lfs_repo, git, tmp):
     """Fifty batches of a hundred each."""
     client = lfs.CLIENTS[1] if len(lfs.CLIENTS) > 1 else lfs.CLIENTS[0]
-    count = 5000 if engine == "disk" or long_run else 1000
+    count = 5000
     work = client.init(git, tmp / "work", lfs_hub.url)
     source = random.Random(str(tmp))
     for number in range(count):

@@ -279,11 +279,23 @@ def test_import_and_export(owned, git, tmp):
         assert done.returncode == 1 and "a.bin" in done.stderr and name in done.stderr, done
         assert path not in at_home.hub.run("repo", "list").stdout or not git.refs(at_home.hub.git_url(path, at_home.token))
 
+    def left_out(path):
+        at_home.hub.run("repo", "import", tmp / "out.git", path, "--lfs-incomplete")
+        assert f"{path}\tprivate\tlfs-incomplete\t" in at_home.hub.run("repo", "list").stdout
+        assert git.refs(at_home.hub.git_url(path, at_home.token)) == {**work.refs(), "HEAD": work("rev-parse", "HEAD")}
+        at = Api(at_home.hub, path, at_home.token)
+        assert not at.has(data) and not at.has(damaged), "not even as another repository has it"
+        at.upload(data)
+        assert at.download(data) == data, "it can come later"
+
+    damaged = content(300_000, "damaged")
     file.chmod(0o600)
-    file.write_bytes(content(300_000, "damaged"))
+    file.write_bytes(damaged)
     refused("alice/damaged")
+    left_out("alice/damaged-part")
     file.unlink()
     refused("alice/missing")
+    left_out("alice/missing-part")
 
 
 def test_backup_and_restore(owned, git, tmp):

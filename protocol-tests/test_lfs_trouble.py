@@ -13,13 +13,14 @@ import pytest
 
 from harness import lfs, s3, wait
 from harness.client import text
-from harness.httpd import Proxy
+from harness.hf import VERSIONS, Hf
+from harness.httpd import Cut, Proxy
 from harness.lfs import LARGE, MIB, add, content
 from harness.lfs_api import Api
 from harness.wire import Raw
 
 
-def test_401_then_credentials(lfs_hub, lfs_work, lfs_size, clone_back, git, tmp):
+def test_401_then_credentials(lfs_hub, lfs_work, lfs_size, in_parts, clone_back, git, tmp):
     """A remote without credentials: git-lfs learns from the 401 to ask the helper, and asks nobody for the href's host."""
     helper = git.home / "credentials"
     helper.write_text(lfs_hub.git_url("", lfs_hub.tokens["alice"]).rstrip("/") + "\n")
@@ -28,15 +29,16 @@ def test_401_then_credentials(lfs_hub, lfs_work, lfs_size, clone_back, git, tmp)
     ask = tmp / "askpass"
     ask.write_text(f'#!/bin/sh\necho "$1" >> {asks}\n')
     ask.chmod(0o755)
-    add(lfs_work, "a.bin", lfs_size)
+    data = add(lfs_work, "a.bin", lfs_size)
     work = lfs_work.with_config(f"credential.helper=store --file={helper}", GIT_ASKPASS=str(ask))
     work("push", "-q", "origin", "main")
     assert not asks.exists(), f"nobody is asked: {asks.read_text()}"
+    in_parts(lfs_hub, data)
     lfs.same_files(lfs_work, clone_back(lfs_work.path), "a.bin")
     assert work.with_config("credential.helper=").fails("push", "origin", "main:other")
 
 
-def test_expired_actions_are_asked_for_again(lfs_hub, lfs_work, lfs_size, clone_back):
+def test_expired_actions_are_asked_for_again(lfs_hub, lfs_work, lfs_size, in_parts, clone_back):
     """The first answer is as old as if the client had slept: it asks again by itself."""
     with Proxy(lfs_hub.url) as proxy:
         base = proxy.listen()
@@ -51,14 +53,39 @@ def test_expired_actions_are_asked_for_again(lfs_hub, lfs_work, lfs_size, clone_
         proxy.order(lambda exchange: proxy.forward(exchange, rewrite=old), lambda exchange: exchange.path.endswith("/objects/batch") and exchange.method == "POST"
                     and exchange.headers.get("authorization"), times=1)
         lfs_work("remote", "set-url", "origin", lfs.url(base, lfs_work.path, lfs_hub.tokens['alice']))
-        add(lfs_work, "a.bin", lfs_size)
+        data = add(lfs_work, "a.bin", lfs_size)
         lfs_work("push", "-q", "origin", "main")
         asked = [seen for seen in proxy.count(status=200) if seen.path.endswith("/objects/batch")]
         assert len(asked) >= 2
+    in_parts(lfs_hub, data)
     lfs.same_files(lfs_work, clone_back(lfs_work.path), "a.bin")
 
 
-def test_quota(engine_settings, fresh_hub, lfs_client, lfs_size, git, tmp):
+@pytest.mark.parametrize("engine", ["disk"], indirect=True)
+def test_an_action_that_expires_on_its_way(passage, lfs_client, lfs_size, git, tmp):
+    """Good when the client looked, not any more when the server does: 403, and git-lfs asks for another. With the agent, the next push does."""
+    work = lfs_client.init(git, tmp / "work", passage.hub.url)
+    work.path, url = passage.repo()
+    data = add(work, "a.bin", lfs_size)
+
+    def late(exchange):
+        passage.hub.run("debug", "clock", "+2h")
+        passage.bytes.forward(exchange)
+
+    passage.bytes.order(late, passage.takes_an_object, times=1)
+    if lfs_client.agent:
+        assert "EOF" in work.fails("push", url, "main") and work.refs(url) == {}
+    work("push", "-q", url, "main")
+    puts = [seen for seen in passage.bytes.seen if passage.takes_an_object(seen)]
+    batches = [seen for seen in passage.bytes.seen if seen.path.endswith("/objects/batch") and seen.status == 200]
+    assert puts[0].status == 403 and "this link has expired" in json.loads(puts[0].kept)["message"]
+    assert all(seen.status == 200 for seen in puts[1:]) and sum(seen.body_bytes for seen in puts[1:]) == lfs_size
+    assert len(batches) == 2
+    assert Api(passage.hub, work.path, passage.alice).download(data) == data
+    passage.assert_stored(1)
+
+
+def test_quota(engine_settings, fresh_hub, lfs_client, lfs_size, in_parts, git, tmp):
     """507 for what does not fit, by the names of the numbers; what fits is stored."""
     hub = fresh_hub(settings=engine_settings(), debug=True)
     alice = hub.user("alice")
@@ -67,9 +94,10 @@ def test_quota(engine_settings, fresh_hub, lfs_client, lfs_size, git, tmp):
     path = hub.repo("alice/limited")
     work = lfs_client.init(git, tmp / "work", hub.url)
     work.path = path
-    add(work, "fits.bin", lfs_size)
+    fits = add(work, "fits.bin", lfs_size)
     url = hub.git_url(path, alice)
     work("push", "-q", url, "main")
+    in_parts(hub, fits)
     small = add(work, "small.bin", 1000)
     large = add(work, "large.bin", lfs_size, "too much")
     said = work.fails("push", url, "main")
@@ -79,6 +107,7 @@ def test_quota(engine_settings, fresh_hub, lfs_client, lfs_size, git, tmp):
     assert work.refs(url).keys() == {"HEAD", "refs/heads/main"} and work.refs(url)["refs/heads/main"] != work("rev-parse", "HEAD")
     hub.run("quota", "alice", f"{2 * mib + 1}MiB")
     work("push", "-q", url, "main")
+    in_parts(hub, large)
     hub.fsck()
 
 
@@ -119,15 +148,17 @@ def test_429_is_waited_for(engine, fresh_hub, lax_store, lfs_client, git, tmp):
     assert Api(hub, path, alice).download(data) == data
 
 
-def test_wrong_bytes(lfs_hub, lfs_client, lfs_work, lfs_size, engine):
+def test_wrong_bytes(lfs_hub, lfs_client, lfs_work, lfs_size, in_parts, engine):
     """The client's own store is damaged: the push fails with a reason, and the object is nowhere to be had."""
     data, other = add(lfs_work, "a.bin", lfs_size), content(lfs_size, "other")
     file = lfs.stored(lfs_work, lfs.oid(data))
     file.chmod(0o600)
     file.write_bytes(other)
     said = lfs_work.with_config("lfs.transfer.maxretries=1").fails("push", "origin", "main")
-    if lfs_client.agent and lfs_size == LARGE:
+    if lfs_client.agent:
         assert "EOF" in said, said
+        if engine == "s3":  # no part was bound to its bytes: they were read back
+            lfs_hub.expect_log("the bytes uploaded are not those announced")
     elif engine == "disk":
         assert f"a.bin: LFS object {lfs.oid(data)} was not uploaded" in said, f"git-lfs keeps the reason of a 422 to itself: {said}"
     else:
@@ -138,35 +169,38 @@ def test_wrong_bytes(lfs_hub, lfs_client, lfs_work, lfs_size, engine):
     file.write_bytes(data)
     lfs_work("push", "-q", "origin", "main")
     assert at.download(data) == data
+    in_parts(lfs_hub, data)
 
 
 # -- broken off ---------------------------------------------------------------------------------------------------
 
 
-def test_an_upload_that_breaks_off(passage, lfs_client, lfs_size, git, tmp):
+def test_an_upload_that_breaks_off(passage, lfs_client, lfs_size, lfs_parts, git, tmp):
     """The connection ends in the middle of a body: git-lfs sends it again, and of the half nothing stays."""
     work = lfs_client.init(git, tmp / "work", passage.hub.url)
     work.path, url = passage.repo()
     add(work, "a.bin", lfs_size)
     passage.bytes.order(lambda exchange: passage.bytes.forward(exchange, cut_request=2 * MIB), passage.takes_an_object, times=1)
-    if lfs_client.agent and lfs_size == LARGE:
+    if lfs_client.agent:
         said = work.fails("push", url, "main")
         assert "EOF" in said and work.refs(url) == {}, said
     work("push", "-q", url, "main")
     broken, *whole = [seen for seen in passage.bytes.seen if passage.takes_an_object(seen)]
     assert broken.status == 0 and 2 * MIB < broken.body_bytes < broken.length
     assert sum(seen.body_bytes for seen in whole) == lfs_size, "sent again, once"
+    assert passage.is_part(broken) == bool(lfs_parts) and len([seen for seen in whole if passage.is_part(seen)]) == lfs_parts
     copy = lfs_client.of(git, passage.hub.url).clone(url, tmp / "copy")
     lfs.same_files(work, copy, "a.bin")
     passage.assert_stored(1)
 
 
-def test_a_download_that_breaks_off(passage, lfs_client, lfs_size, git, tmp):
+def test_a_download_that_breaks_off(passage, lfs_client, lfs_size, lfs_parts, git, tmp):
     """The client takes it up where it broke, by a range."""
     work = lfs_client.init(git, tmp / "work", passage.hub.url)
     work.path, url = passage.repo()
     add(work, "a.bin", lfs_size)
     work("push", "-q", url, "main")
+    assert len(passage.parts()) == lfs_parts
     passage.bytes.order(lambda exchange: passage.bytes.forward(exchange, cut_answer=2 * MIB), passage.gives_an_object, times=1)
     copy = lfs_client.of(git, passage.hub.url).clone(url, tmp / "copy")
     lfs.same_files(work, copy, "a.bin")
@@ -201,6 +235,7 @@ def test_killed_at_half_then_resumed(passage, lfs_client, git, tmp):
     lfs.end(pushing)
     passage.bytes.obey()
     go_on.set()
+    assert passage.is_part(bodies[0]) == lfs_client.agent
     assert work("ls-remote", url) == ""
     work("push", "-q", url, "main", seconds=240)
     copy = lfs_client.of(git, passage.hub.url).clone(url, tmp / "copy")
@@ -208,10 +243,104 @@ def test_killed_at_half_then_resumed(passage, lfs_client, git, tmp):
     passage.assert_stored(1)
 
 
+def test_a_fetch_that_ended_at_half_is_resumed(passage, lfs_client, git, tmp):
+    """By another process. git-lfs puts aside what it has when it gives up; killed, it cannot, and starts anew."""
+    size = 24 * MIB
+    work = lfs_client.init(git, tmp / "work", passage.hub.url)
+    work.path, url = passage.repo()
+    data = add(work, "a.bin", size)
+    work("push", "-q", url, "main")
+    copy = lfs_client.of(git, passage.hub.url).at(tmp, GIT_LFS_SKIP_SMUDGE="1").clone(url, tmp / "copy").with_config("lfs.transfer.maxretries=1")
+    kill_at(passage, size // 2, lambda: copy.start("lfs", "fetch", start_new_session=True))
+    passage.bytes.order(ending_early(passage.bytes, size // 2), passage.gives_an_object, times=1)
+    passage.bytes.order(gone, passage.gives_an_object)
+    copy.fails("lfs", "fetch")
+    passage.bytes.obey()
+    assert not lfs.stored(copy, lfs.oid(data)).exists()
+    copy("lfs", "fetch")
+    assert lfs.stored(copy, lfs.oid(data)).read_bytes() == data
+    killed, ended, rest = [seen for seen in passage.bytes.seen if passage.gives_an_object(seen) and seen.status]
+    assert (killed.status, ended.status) == (200, 200) and "range" not in ended.headers
+    assert_rest(rest, size, ended.sent_bytes)
+
+
+@pytest.mark.parametrize("client", ["curl", "huggingface_hub 0.36.2"])
+def test_a_download_killed_at_half_is_resumed(passage, git, tmp, client):
+    """kill -9 of a client that writes where it looks at the next start."""
+    size = 24 * MIB
+    work = lfs.CLIENTS[0].init(git, tmp / "work", passage.hub.url)
+    work.path, url = passage.repo()
+    data = add(work, "a.bin", size)
+    work("push", "-q", url, "main")
+    target = tmp / "copy/a.bin"
+    target.parent.mkdir()
+    if client == "curl":
+        href = Api(passage.hub, work.path, passage.alice).grant(data, "download")["download"]["href"]
+        command, environment = ["curl", "-sSf", "--noproxy", "*", "-C", "-", "-o", target, href.replace(passage.hub.url, passage.base)], None
+    else:
+        hf = Hf(passage.base, passage.alice, tmp / "hf", VERSIONS[client.split()[1]])
+        command, environment = [hf.site / "bin/hf", "download", work.path, "a.bin", "--local-dir", target.parent], hf.environment
+
+    def kept():
+        return max((file.stat().st_size for file in target.parent.rglob("*") if file.is_file()), default=0)
+
+    kill_at(passage, size // 2, lambda: subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True),
+            lambda: kept() >= 8 * MIB)
+    had = kept()
+    subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True)
+    assert target.read_bytes() == data
+    killed, rest = [seen for seen in passage.bytes.count(method="GET", role="client") if seen.sent_bytes > MIB]
+    assert killed.status == 200 and size // 2 <= killed.sent_bytes < size
+    assert_rest(rest, size, had)
+
+
+def assert_rest(exchange, size, start):
+    """It gave what an object of `size` has from `start` on, and was asked for that."""
+    assert exchange.status == 206 and exchange.headers["range"] in (f"bytes={start}-{size - 1}", f"bytes={start}-")
+    assert exchange.answer_headers["content-range"] == f"bytes {start}-{size - 1}/{size}"
+    assert 0 < exchange.sent_bytes == size - start < size
+
+
+def kill_at(passage, count, start, has_kept=lambda: True):
+    """Ends what `start()` started in the middle of an answer, once so many bytes are sent and `has_kept()`."""
+    reached, go_on = threading.Event(), threading.Event()
+    stalled = []
+
+    def stall(exchange):
+        def pace():
+            if exchange.sent_bytes >= count and not reached.is_set():
+                stalled.append(exchange)
+                reached.set()
+                go_on.wait(60)
+        passage.bytes.forward(exchange, pace=pace)
+
+    passage.bytes.order(stall, lambda exchange: exchange.method == "GET")
+    process = start()
+    assert reached.wait(60), "half of it is on its way"
+    wait.until(has_kept, "the client writes it down")
+    lfs.end(process)
+    passage.bytes.obey()
+    go_on.set()
+    wait.until(lambda: stalled[0] in passage.bytes.seen, "its connection is over")
+
+
+def ending_early(proxy, count):
+    """After so many bytes of the answer the connection ends, not by a reset: all of them arrive."""
+    def end(exchange):
+        with contextlib.suppress(Cut):
+            proxy.forward(exchange, cut_answer=count)
+        exchange.handler.close_connection = True
+    return end
+
+
+def gone(exchange):
+    raise Cut
+
+
 # -- collections --------------------------------------------------------------------------------------------------
 
 
-def test_gc_during_pushes(lfs_hub, lfs_client, lfs_work, lfs_size, clone_back):
+def test_gc_during_pushes(lfs_hub, lfs_client, lfs_work, lfs_size, in_parts, clone_back):
     """What is uploaded and not yet referenced is not garbage."""
     stop = threading.Event()
     failures = []
@@ -228,8 +357,10 @@ def test_gc_during_pushes(lfs_hub, lfs_client, lfs_work, lfs_size, clone_back):
     sizes = [lfs_size] * 2 if lfs_client.agent else [200_000] * 6
     try:
         for number, size in enumerate(sizes):
-            add(lfs_work, f"n{number}.bin", size, number)
+            data = add(lfs_work, f"n{number}.bin", size, number)
             lfs_work("push", "-q", "origin", "main")
+            if lfs_client.agent:
+                in_parts(lfs_hub, data)
     finally:
         stop.set()
         collector.join(60)

@@ -233,17 +233,17 @@ class Proxy(Httpd):
             exchange.rest = pieces
         return connection, connection.getresponse()
 
-    def forward(self, exchange, edit=None, cut_request=None, cut_answer=None, rewrite=None):
+    def forward(self, exchange, edit=None, cut_request=None, cut_answer=None, rewrite=None, pace=None):
         """`edit(piece)` changes the request's body, not its size. `cut_*`: the connections end after so many bytes of body.
-        `rewrite(status, headers, body)` gives another answer."""
+        `rewrite(status, headers, body)` gives another answer; `pace()` is called before each piece of the real one."""
         connection, response = self.ask(exchange, edit, cut_request)
         with contextlib.closing(connection):
-            self._pass_on(exchange, response, cut_answer, rewrite)
+            self._pass_on(exchange, response, cut_answer, rewrite, pace)
         for _ in exchange.rest:  # closed with bytes unread, the connection would be reset, and the answer lost
             pass
 
     @staticmethod
-    def _pass_on(exchange, response, cut_answer, rewrite):
+    def _pass_on(exchange, response, cut_answer, rewrite, pace):
         headers = {name: value for name, value in response.getheaders() if name.lower() not in ("connection", "keep-alive")}
         if rewrite:
             status, headers, body = rewrite(response.status, headers, response.read())
@@ -258,6 +258,8 @@ class Proxy(Httpd):
             exchange.handler.close_connection = True
         exchange.start(response.status, headers)
         while not bodyless and (piece := response.read1(PIECE)):
+            if pace:
+                pace()
             if cut_answer is not None and exchange.sent_bytes + len(piece) > cut_answer:
                 exchange.send(piece[: cut_answer - exchange.sent_bytes])
                 raise Cut

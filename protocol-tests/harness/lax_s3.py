@@ -1,7 +1,7 @@
 """A bucket in memory that believes everything but who asks: no checksum is checked, like the laxest S3 servers there are.
 
-Presigned URLs need their signature (a bucket that needs none is open to everybody, which is another matter); the signed headers of
-the hub itself are believed. `is_open`: nothing is checked at all.
+Presigned URLs need their signature (a bucket that needs none is open to everybody, which is another matter); of the signed headers of
+the hub itself the access key must be known, the rest is believed. `is_open`: nothing is checked at all.
 """
 
 import datetime
@@ -13,16 +13,17 @@ from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
 from .httpd import Httpd
-from .s3 import SECRET, signature
+from .s3 import ACCESS, SECRET, signature
 
 
 class LaxS3(Httpd):
-    """Path style, one bucket of any name. `objects` is {key: bytes}."""
+    """Path style, one bucket of any name. `objects` is {key: bytes}, `secrets` those of the access keys."""
 
     def __init__(self):
         super().__init__()
         self.objects = {}
         self.uploads = {}
+        self.secrets = {ACCESS: SECRET}
         self.is_open = False
         self._ids = itertools.count(1)
 
@@ -51,8 +52,10 @@ class LaxS3(Httpd):
             self._get(exchange, self.objects[key])
 
     def _may(self, exchange):
-        if self.is_open or "authorization" in exchange.headers:
+        if self.is_open:
             return True
+        if authorization := exchange.headers.get("authorization"):
+            return re.search("Credential=([^/]+)/", authorization)[1] in self.secrets
         path, _, asked = exchange.target.partition("?")
         pairs = [pair for pair in asked.split("&") if not pair.startswith("X-Amz-Signature=")]
         given = {name: unquote(value) for name, _, value in (pair.partition("=") for pair in asked.split("&"))}
@@ -61,8 +64,10 @@ class LaxS3(Httpd):
             return False
         canonical = "\n".join([exchange.method, path, "&".join(sorted(pairs)), *(f"{name}:{exchange.headers[name]}" for name in names.split(";")),
                                "", names, given.get("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")])
-        scope = given["X-Amz-Credential"].partition("/")[2]
-        return hmac.compare_digest(signature(SECRET, scope, given["X-Amz-Date"], canonical), given.get("X-Amz-Signature", ""))
+        access, _, scope = given["X-Amz-Credential"].partition("/")
+        if access not in self.secrets:
+            return False
+        return hmac.compare_digest(signature(self.secrets[access], scope, given["X-Amz-Date"], canonical), given.get("X-Amz-Signature", ""))
 
     def _get(self, exchange, data):
         headers = {"ETag": self._etag(data), "Last_Modified": "Thu, 01 Jan 2026 00:00:00 GMT", "Accept_Ranges": "bytes", "Date": _now()}

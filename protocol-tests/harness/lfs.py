@@ -18,6 +18,9 @@ LARGE = SIZES["64 MiB + 1"]
 # LARGE is then sent in twelve parts by those who can: more than nine, so that their order shows.
 MULTIPART = {"lfs.multipart_from": "64MiB", "lfs.part_size": "5600KiB"}
 PARTS = 12
+# A bucket takes its time: there two parts must do, of the least size that there is.
+TWO_PARTS = SIZES["5 MiB + 1"]
+SMALL_MULTIPART = {"lfs.multipart_from": "5MiB", "lfs.part_size": "5MiB"}
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ def installed():
 
 
 CLIENTS = installed()
+
+
+def multipart(engine):
+    """Settings of a hub on that engine."""
+    return MULTIPART if engine == "disk" else SMALL_MULTIPART
 
 
 def content(size, seed=0):

@@ -16,7 +16,7 @@ class Passage:
         if engine == "s3":
             self.bytes = self._stack.enter_context(Proxy(bucket.endpoint))
             there = bucket.settings(prefix, endpoint=self.bytes.listen("hub"), public=self.bytes.listen("client"))
-        self.hub = fresh_hub(settings={**lfs.MULTIPART, **there}, debug=True)
+        self.hub = fresh_hub(settings={**lfs.multipart(engine), **there}, debug=True)
         self.door = self._stack.enter_context(Proxy(self.hub.url))
         self.base = self.door.listen("client")
         if engine == "disk":
@@ -39,6 +39,14 @@ class Passage:
     def takes_an_object(exchange):
         """A client's PUT, of all of it or of a part."""
         return exchange.role == "client" and exchange.method == "PUT"
+
+    @staticmethod
+    def is_part(exchange):
+        return "partNumber" in exchange.query or "/parts/" in exchange.path
+
+    def parts(self):
+        """The parts that clients put whole."""
+        return [seen for seen in self.bytes.count(role="client", method="PUT", status=200) if self.is_part(seen)]
 
     @staticmethod
     def gives_an_object(exchange):

@@ -98,6 +98,11 @@ class S3:
         _, _, body = self.request("GET", query={"uploads": "", "prefix": prefix})
         return [key for key in re.findall(r"<Key>([^<]+)</Key>", body.decode()) if key.startswith(prefix)]
 
+    def parts(self, key):
+        """In how many parts it was uploaded; 0: in one piece."""
+        _, headers, _ = self.request("HEAD", key)
+        return int(headers["ETag"].strip('"').partition("-")[2] or 0)
+
     def get(self, key):
         return self.request("GET", key)[2]
 

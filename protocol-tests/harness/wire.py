@@ -288,17 +288,20 @@ class Raw:
         headers = {name.lower(): value.strip() for name, _, value in (row.partition(":") for row in rows)}
         return int(first.split()[1]), headers
 
+    def chunk(self):
+        """The next chunk of a chunked body; empty at its end."""
+        size = int(self.until(b"\r\n"), 16)
+        data = self.exactly(size)
+        self.until(b"\r\n")
+        return data
+
     def answer(self):
         """The next answer but interim ones, with its body."""
         status, headers = self.head()
         while status == 100:
             status, headers = self.head()
         if headers.get("transfer-encoding") == "chunked":
-            body = b""
-            while size := int(self.until(b"\r\n"), 16):
-                body += self.exactly(size)
-                self.until(b"\r\n")
-            self.until(b"\r\n")
+            body = b"".join(iter(self.chunk, b""))
         elif "content-length" in headers:
             body = self.exactly(int(headers["content-length"]))
         else:

@@ -1,13 +1,14 @@
 //! Files and folders as the API lists them.
 
-use database::Oid;
+use auth::{Authorized, Read};
+use database::{Oid, Sha256};
 use repository::log;
 use repository::tree::{self, Found, Item};
 use serde::Serialize;
 
 use crate::at::At;
 use crate::dates::iso;
-use crate::{HubError, blocking};
+use crate::{Hub, HubError, blocking};
 
 /// One item of a tree, in the words of the API.
 #[derive(Debug, Serialize)]
@@ -30,6 +31,9 @@ pub struct File {
     pub size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lfs: Option<Lfs>,
+    /// By which the CAS knows it, if it is stored there.
+    #[serde(rename = "xetHash", skip_serializing_if = "Option::is_none")]
+    pub xet_hash: Option<String>,
     pub path: String,
     #[serde(rename = "lastCommit", skip_serializing_if = "Option::is_none")]
     pub last_commit: Option<LastCommit>,
@@ -75,6 +79,27 @@ const PAGE_EXPANDED: usize = 100;
 pub const PATHS_MAX: usize = 2000;
 /// Commits looked at to find who changed a file last. Where that is not enough, the file has no last commit.
 const COMMITS_MAX: usize = 20_000;
+
+impl Hub {
+    /// Of files that are stored in the Xet CAS. By that, clients get them there without a further question.
+    pub fn name_xet(&self, access: &Authorized<Read>, entries: &mut [Entry]) -> Result<(), HubError> {
+        let large = entries.iter_mut().filter_map(|entry| match entry {
+            Entry::File(File { lfs: Some(lfs), xet_hash, .. }) => Some((lfs, xet_hash)),
+            _ => None,
+        });
+        let (objects, places): (Vec<_>, Vec<_>) = large
+            .filter_map(|(lfs, place)| Some(((lfs.oid.parse::<Sha256>().ok()?, lfs.size), place)))
+            .unzip();
+        if objects.is_empty() {
+            return Ok(());
+        }
+        let found = self.0.objects.xet_hashes(access, &objects)?;
+        for (place, hash) in places.into_iter().zip(found) {
+            *place = hash.map(|hash| hash.to_string());
+        }
+        Ok(())
+    }
+}
 
 impl At {
     /// What lies in the folder `path`, which is empty for the root.
@@ -150,7 +175,14 @@ impl At {
             pointer_size: blob_size,
         });
         let size = lfs.as_ref().map_or(blob_size, |lfs| lfs.size);
-        Ok(Some(Entry::File(File { oid: found.oid.to_string(), size, lfs, path, last_commit })))
+        Ok(Some(Entry::File(File {
+            oid: found.oid.to_string(),
+            size,
+            lfs,
+            xet_hash: None,
+            path,
+            last_commit,
+        })))
     }
 
     fn last_commits(&self, items: &[Item]) -> Result<Vec<Option<LastCommit>>, HubError> {

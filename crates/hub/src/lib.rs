@@ -60,8 +60,6 @@ pub struct Settings {
     pub auth: auth::Settings,
     /// Of repositories created by somebody who did not say.
     pub default_visibility: Visibility,
-    /// Large files up to this size may come inside a commit; the hub makes them LFS objects.
-    pub inline_bytes_max: u64,
     /// A file that is not in LFS.
     pub blob_bytes_max: u64,
     /// Of large objects, of namespaces that have none of their own.

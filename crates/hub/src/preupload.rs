@@ -59,15 +59,6 @@ pub enum Mode {
     Regular,
 }
 
-/// How the client uploads what goes to LFS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Client {
-    /// By LFS.
-    Lfs,
-    /// By a protocol that this hub does not have: what is not too large, it is asked to put into the commit.
-    Inline,
-}
-
 const FILES_MAX: usize = 5000;
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -80,7 +71,6 @@ impl Hub {
         access: &Authorized<Write>,
         revision: &str,
         request: Request,
-        client: Client,
     ) -> Result<Response, HubError> {
         if request.files.len() > FILES_MAX {
             return Err(HubError::Invalid(format!("at most {FILES_MAX} files can be asked for at once")));
@@ -91,12 +81,12 @@ impl Hub {
             false => Some(At::resolve(std::sync::Arc::clone(&snapshot), revision)?),
         };
         let rules = self.rules();
-        blocking(move || answer(&snapshot, at.as_ref(), request, client, rules)).await
+        blocking(move || answer(&snapshot, at.as_ref(), request, rules)).await
     }
 
     pub(crate) fn rules(&self) -> Rules {
         let settings = &self.0.settings;
-        Rules { blob_bytes_max: settings.blob_bytes_max, inline_bytes_max: settings.inline_bytes_max }
+        Rules { blob_bytes_max: settings.blob_bytes_max }
     }
 }
 
@@ -104,7 +94,6 @@ fn answer(
     snapshot: &Snapshot,
     at: Option<&At>,
     request: Request,
-    client: Client,
     rules: Rules,
 ) -> Result<Response, HubError> {
     let tree = at.map(|at| at.tree);
@@ -124,11 +113,7 @@ fn answer(
             HubError::Invalid(format!("the sample of {} is not base64", crate::at::shown(&path)))
         })?;
         let lfs = is_large(&mut attributes, &path, size, &sample, rules)?;
-        let mode = match (lfs, client) {
-            (false, _) => Mode::Regular,
-            (true, Client::Inline) if size <= rules.inline_bytes_max => Mode::Regular,
-            (true, _) => Mode::Lfs,
-        };
+        let mode = if lfs { Mode::Lfs } else { Mode::Regular };
         let should_ignore = ignore.as_ref().is_some_and(|ignore| ignore.is_ignored(&path));
         let oid = at.map(|at| oid(at, &path, lfs, mode)).transpose()?.flatten();
         files.push(Answered { path, upload_mode: mode, should_ignore, oid });

@@ -12,7 +12,6 @@ use crate::{HubError, card};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub blob_bytes_max: u64,
-    pub inline_bytes_max: u64,
 }
 
 /// Whether a file is to be stored by LFS: by the rules of the repository, for its size, or since it is no text.

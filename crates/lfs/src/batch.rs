@@ -10,7 +10,7 @@ use crate::actions::Links;
 use crate::download::readable;
 use crate::shares::Share;
 use crate::wire::batch::{
-    Answer, ErrorCode, Family, Object, Outcome, Request, Response, Subject, Transfer, is_empty_object,
+    Action, Answer, ErrorCode, Family, Object, Outcome, Request, Response, Subject, Transfer, is_empty_object,
 };
 use crate::{BatchError, Objects, OpenError};
 
@@ -29,6 +29,8 @@ pub struct Client {
     pub base_url: String,
     /// Of namespaces that have none of their own, in bytes.
     pub quota: Option<u64>,
+    /// Where clients that can upload to the Xet CAS get what they need for it, of an upload.
+    pub xet: Option<Action>,
 }
 
 /// The answer. It holds room for its links until its bytes are dropped.

@@ -17,7 +17,9 @@ use crate::actions::{Links, Wanted};
 use crate::batch::{AT_ONCE, Batched, answer, failed, other_size, readable_objects};
 use crate::modes::{SINGLE_PUT_MAX, settle};
 use crate::shares::Share;
-use crate::wire::batch::{Answer, ErrorCode, Object, Outcome, Request, Response, Transfer, is_empty_object};
+use crate::wire::batch::{
+    Action, Answer, ErrorCode, Object, Outcome, Request, Response, Transfer, is_empty_object,
+};
 use crate::{BatchError, Client, Engine, Mode, Objects, mode};
 
 /// How long an upload may run that began at the last moment, before it is swept.
@@ -52,7 +54,11 @@ impl Objects {
     ) -> Result<Batched, BatchError> {
         let links = self.renewed_links(access, request).await?;
         let (mut decisions, wanted) = self.decide(access, request, &links);
-        let Granted { multipart, mut outcomes, held } = self.grant(access, request, client, &wanted).await?;
+        let granted = match &client.xet {
+            Some(way) if request.offers_xet => Granted::by_xet(wanted.len(), way),
+            _ => self.grant(access, request, client, &wanted).await?,
+        };
+        let Granted { transfer, mut outcomes, held } = granted;
         // From the last: what is said of an object again is made of what is said of it first.
         let objects = request.objects.iter().rev().map(|object| match object {
             Err(unreadable) => unreadable.answer(),
@@ -60,7 +66,6 @@ impl Objects {
         });
         let mut objects: Vec<_> = objects.collect();
         objects.reverse();
-        let transfer = if multipart { Transfer::Multipart } else { Transfer::Basic };
         Ok(Batched { response: Response { transfer, objects }, held })
     }
 
@@ -151,7 +156,7 @@ impl Objects {
         wanted: &[(Sha256, u64)],
     ) -> Result<Granted, BatchError> {
         if wanted.is_empty() {
-            return Ok(Granted::default());
+            return Ok(Granted { transfer: Transfer::Basic, outcomes: Vec::new(), held: None });
         }
         let links = Links::new(self, &client.base_url, access).await?;
         let engine = match self.store().bucket() {
@@ -203,7 +208,8 @@ impl Objects {
                 }
             });
         }
-        Ok(Granted { multipart, outcomes, held })
+        let transfer = if multipart { Transfer::Multipart } else { Transfer::Basic };
+        Ok(Granted { transfer, outcomes, held })
     }
 
     /// Room for the links of an answer, until it is sent.
@@ -255,12 +261,18 @@ impl Objects {
 }
 
 /// What is granted, by the places of the wanted.
-#[derive(Default)]
 struct Granted {
-    /// The answer is a `multipart` one.
-    multipart: bool,
+    transfer: Transfer,
     outcomes: Vec<Outcome>,
     held: Option<Share>,
+}
+
+impl Granted {
+    /// The CAS takes all of them; the quota is looked at when it is told what they are made of.
+    fn by_xet(wanted: usize, way: &Action) -> Granted {
+        let outcomes = vec![Outcome::Upload { upload: way.clone(), verify: None }; wanted];
+        Granted { transfer: Transfer::Xet, outcomes, held: None }
+    }
 }
 
 fn answer_for(object: &Object, decision: Option<Decision>, outcomes: &mut [Outcome]) -> Answer {

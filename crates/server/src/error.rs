@@ -195,7 +195,7 @@ impl Error {
         let (content_type, body) = match dialect {
             Dialect::Lfs => (MEDIA_TYPE, self.lfs_body(&message, request_id)),
             Dialect::Git | Dialect::Plain => ("text/plain; charset=utf-8", format!("{message}\n")),
-            Dialect::Hub => ("application/json", self.hub_body(&message)),
+            Dialect::Hub | Dialect::Xet => ("application/json", self.hub_body(&message)),
         };
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status();

@@ -53,6 +53,8 @@ pub(crate) const SERVED: &[Row] = &[
     served("hub.tag.delete", "DELETE", "/api/{type}/{repo}/tag/{tag}"),
     served("hub.preupload", POST, "/api/{type}/{repo}/preupload/{revision}"),
     served("hub.commit", POST, "/api/{type}/{repo}/commit/{revision}"),
+    served("hub.xet-token", GET, "/api/{type}/{repo}/xet-read-token/{revision}"),
+    served("hub.xet-token", GET, "/api/{type}/{repo}/xet-write-token/{revision}"),
     served("hub.resolve", GET, "/{repo}/resolve/{revision}/{path…}"),
     served("hub.raw", GET, "/{repo}/raw/{revision}/{path…}"),
     served("hub.validate-yaml", POST, "/api/validate-yaml"),
@@ -66,7 +68,6 @@ pub(crate) const SERVED: &[Row] = &[
 const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const GET_OR_POST: &str = "GET, HEAD, POST";
 
-const XET: &str = "the Xet protocol: set HF_HUB_DISABLE_XET=1";
 const DISCUSSIONS: &str = "discussions and pull requests";
 const GATES: &str = "requests for access: the owner of a repository decides who is let in";
 const SPACES: &str = "running Spaces";
@@ -79,8 +80,6 @@ const KERNELS: &str = "kernels";
 const SIGN_IN: &str = "signing in through a browser: use a token, as `hf auth login --token` does";
 
 pub(crate) const REFUSED: &[Row] = &[
-    refused(GET, "/api/{type}/{repo}/xet-read-token/{revision}", XET),
-    refused(GET, "/api/{type}/{repo}/xet-write-token/{revision}", XET),
     refused("GET, HEAD, POST, PATCH", "/api/{type}/{repo}/discussions/{path…}", DISCUSSIONS),
     refused(POST, "/uploads", "attachments of discussions"),
     refused(GET, "/api/{type}/{repo}/compare/{revisions…}", "comparing revisions"),

@@ -58,6 +58,8 @@ pub enum HubRoute {
     Preupload { repo: Target, revision: String },
     /// `POST /api/{type}/{repo}/commit/{revision}`
     Commit { repo: Target, revision: String },
+    /// `GET /api/{type}/{repo}/xet-read-token/{revision}`, or for writing.
+    XetToken { repo: Target, revision: String, write: bool },
     /// `GET …/resolve/{revision}/{path}`: a file as it is.
     Resolve { repo: Target, revision: String, path: String },
     /// `GET …/raw/{revision}/{path}`: what git has of it.
@@ -187,6 +189,7 @@ labels! {
     TagDelete => "hub.tag.delete",
     Preupload => "hub.preupload",
     Commit => "hub.commit",
+    XetToken => "hub.xet-token",
     Resolve => "hub.resolve",
     Raw => "hub.raw",
     ValidateYaml => "hub.validate-yaml",
@@ -232,6 +235,12 @@ fn repo(method: &Method, kind: RepoKind, rest: &[&str]) -> Result<HubRoute, NoRo
             _ => ("POST, DELETE", HubRoute::TagCreate { repo, revision: name.join("/") }),
         },
         ["preupload", revision] => (POST, HubRoute::Preupload { repo, revision: owned(revision) }),
+        ["xet-read-token", revision] => {
+            (GET, HubRoute::XetToken { repo, revision: owned(revision), write: false })
+        }
+        ["xet-write-token", revision] => {
+            (GET, HubRoute::XetToken { repo, revision: owned(revision), write: true })
+        }
         ["commit", revision] => (POST, HubRoute::Commit { repo, revision: owned(revision) }),
         _ => {
             return match all {

@@ -37,6 +37,8 @@ pub mod route;
 pub mod serve;
 pub mod spool;
 pub mod staging;
+mod xet;
+pub mod xet_route;
 
 pub use commands::main;
 pub use config::Config;

@@ -11,6 +11,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use crate::hub_route::HubRoute;
+use crate::xet_route::XetRoute;
 
 /// Where a request came in, which decides the routes it can reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub enum Route {
     LfsVerify { sha256: Sha256 },
     /// The Hub's API.
     Hub(HubRoute),
+    /// The Xet CAS.
+    Xet(XetRoute),
     /// `OPTIONS`: a browser asks for a page of another origin.
     Preflight,
     /// Below `datasets-server.HOST`, where `datasets` looks for a service that is not here.
@@ -101,6 +104,8 @@ pub enum Dialect {
     Lfs,
     /// JSON with `X-Error-Code` and `X-Error-Message`, as `huggingface_hub` reads them.
     Hub,
+    /// JSON of which `hf_xet` shows nothing, but logs all.
+    Xet,
     /// A line of text for probes and scrapers.
     Plain,
 }
@@ -122,6 +127,8 @@ pub enum BodyLimit {
     Hub,
     /// A commit with its files.
     Commit,
+    /// A shard, or a list of files.
+    Shard,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +182,7 @@ impl Route {
         if origin == Origin::Operator {
             return Err(NoRoute::NotFound(Dialect::Plain));
         }
-        if method == Method::OPTIONS && is_of_lfs(&segments) {
+        if method == Method::OPTIONS && (is_of_lfs(&segments) || segments[0] == "cas") {
             return Ok(Route::Preflight);
         }
         match segments.as_slice() {
@@ -185,6 +192,7 @@ impl Route {
                 git(method, kind, namespace, name, rest, query)
             }
             ["api", "lfs", "objects", oid, rest @ ..] => lfs_object(method, oid, rest),
+            ["cas", _, rest @ ..] => XetRoute::parse(method, rest).map(Route::Xet),
             [first, ..] if is_reserved(first) => Err(NoRoute::NotFound(Dialect::Hub)),
             [namespace, name, rest @ ..] => git(method, RepoKind::Model, namespace, name, rest, query),
             _ => Err(NoRoute::NotFound(Dialect::Hub)),
@@ -230,6 +238,17 @@ impl Route {
                     _ => BodyLimit::None,
                 };
                 (route.name(), Dialect::Hub, body, CacheClass::Revalidate)
+            }
+            Route::Xet(route) => {
+                let (body, cache) = match route {
+                    XetRoute::Xorb { .. } => (BodyLimit::Object, CacheClass::Never),
+                    XetRoute::Shard | XetRoute::ShardStream | XetRoute::Reconstructions => {
+                        (BodyLimit::Shard, CacheClass::Never)
+                    }
+                    XetRoute::Data { .. } => (BodyLimit::None, CacheClass::Immutable),
+                    _ => (BodyLimit::None, CacheClass::Never),
+                };
+                (route.name(), Dialect::Xet, body, cache)
             }
             Route::Preflight => ("preflight", Dialect::Hub, BodyLimit::None, CacheClass::Revalidate),
             Route::DatasetsServer => {

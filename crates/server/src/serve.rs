@@ -165,6 +165,7 @@ impl Server {
             BodyLimit::Object => u64::MAX,
             BodyLimit::Hub => HUB_BYTES,
             BodyLimit::Commit => limits.commit_bytes.bytes(),
+            BodyLimit::Shard => self.node.objects.xet().config().shard.bytes as u64,
             BodyLimit::Push => limits.pack_bytes.bytes().saturating_add(COMMANDS_BYTES),
         }
     }

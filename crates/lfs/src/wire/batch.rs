@@ -21,6 +21,8 @@ pub struct Request {
     pub operation: Operation,
     /// The client can do [`Transfer::Multipart`]. All can do [`Transfer::Basic`].
     pub offers_multipart: bool,
+    /// The client can do [`Transfer::Xet`].
+    pub offers_xet: bool,
     /// As it was sent: Hugging Face's client leaves out `refs/heads/`.
     pub ref_name: Option<String>,
     /// In the order of the request, repetitions included. At least one is [`Ok`], unless they are named by another hash.
@@ -143,7 +145,8 @@ impl Request {
         }
         Ok(Request {
             operation,
-            offers_multipart: raw.transfers.is_some_and(offers_multipart),
+            offers_multipart: raw.transfers.is_some_and(|raw| offers(raw, "multipart")),
+            offers_xet: raw.transfers.is_some_and(|raw| offers(raw, "xet")),
             ref_name: raw.reference.and_then(|reference| json::ref_name(reference, limits.ref_bytes)),
             objects,
         })
@@ -180,10 +183,10 @@ fn is_sha256(hash_algo: &RawValue) -> bool {
 }
 
 /// `transfers` is a set: git-lfs writes it in the order of a Go map.
-fn offers_multipart(raw: &RawValue) -> bool {
+fn offers(raw: &RawValue, transfer: &str) -> bool {
     const TRANSFERS_MAX: usize = 64;
     let elements = json::elements(raw, TRANSFERS_MAX).unwrap_or_default();
-    elements.into_iter().filter_map(json::text).any(|name| name == "multipart")
+    elements.into_iter().filter_map(json::text).any(|name| name == transfer)
 }
 
 fn object(element: &RawValue, operation: Operation) -> Result<Object, Unreadable> {

@@ -15,6 +15,8 @@ pub enum Transfer {
     Basic,
     /// As Hugging Face's clients do it: parts by PUT, then a completion by POST.
     Multipart,
+    /// To the Xet CAS, by a token that the address gives out.
+    Xet,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -56,7 +56,7 @@ pub async fn with(directory: tempfile::TempDir, clock: Clock, store: ObjectStore
     let other = db.create_user("other".parse().unwrap(), true).await.unwrap();
     let (owner, other) = (identity(&db, &owner).await, identity(&db, &other).await);
     let (repo, fork) = (repo(&db, "acme/model").await, repo(&db, "acme/fork").await);
-    let client = Client { family: Family::GitLfs, base_url: BASE.into(), quota: None };
+    let client = Client { family: Family::GitLfs, base_url: BASE.into(), quota: None, xet: None };
     Hub { db, clock, keys, objects, repo, fork, owner, other, client, directory }
 }
 

@@ -26,7 +26,6 @@ impl Config {
                 super::DefaultVisibility::Private => database::Visibility::Private,
                 super::DefaultVisibility::Public => database::Visibility::Public,
             },
-            inline_bytes_max: self.hub.inline_max.bytes(),
             blob_bytes_max: self.limits.blob_bytes.bytes(),
             quota: self.lfs.quota.map(|quota| quota.bytes()),
         }

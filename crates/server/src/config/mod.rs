@@ -31,7 +31,6 @@ pub struct Config {
     pub limits: Limits,
     pub auth: Auth,
     pub repos: Repos,
-    pub hub: Hub,
     pub maintenance: Maintenance,
     pub log: Log,
 }
@@ -185,17 +184,6 @@ pub struct Repos {
     pub default_visibility: DefaultVisibility,
 }
 
-/// `[hub]`: the API of the Hub's clients.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Hub {
-    /// Since 1.20 `huggingface_hub` uploads large files by a protocol that this server does not have. It is asked to send
-    /// those up to this size inside the commit, where it needs four times their size of memory; they become LFS objects
-    /// all the same. With `0B` only files that are no LFS objects can be uploaded by it, unless `HF_HUB_DISABLE_XET=1` is
-    /// set where it runs.
-    pub inline_max: Size,
-}
-
 /// `[maintenance]`: when packs are compacted, and how long what is not needed stays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -332,12 +320,6 @@ impl Default for Auth {
 impl Default for Repos {
     fn default() -> Self {
         Repos { default_visibility: DefaultVisibility::Private }
-    }
-}
-
-impl Default for Hub {
-    fn default() -> Self {
-        Hub { inline_max: Size::mib(1024) }
     }
 }
 

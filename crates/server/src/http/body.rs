@@ -13,6 +13,7 @@ use http_body::{Frame, SizeHint};
 use super::Files;
 use crate::git::Pushing;
 use crate::spool;
+use crate::xet::ShardAnswer;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -27,8 +28,18 @@ enum Kind {
     Spooled(spool::Reader),
     /// The report of a push that is running.
     Pushing(Box<Pushing>),
+    /// What becomes of a shard.
+    Shard(Box<ShardLines>),
     /// A large object, as it is read.
     Object(Stored),
+}
+
+struct ShardLines(ShardAnswer);
+
+impl fmt::Debug for ShardLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ShardLines")
+    }
 }
 
 struct Stored(lfs::Body);
@@ -99,6 +110,10 @@ impl Body {
         }
     }
 
+    pub(crate) fn shard(answer: ShardAnswer) -> Body {
+        Body(Kind::Shard(Box::new(ShardLines(answer))))
+    }
+
     pub fn pushing(pushing: Pushing) -> Body {
         Body(Kind::Pushing(Box::new(pushing)))
     }
@@ -139,6 +154,9 @@ impl http_body::Body for Body {
             Kind::Pushing(pushing) => {
                 std::task::ready!(pushing.poll_next(cx)).map(|bytes| Ok(Chunk::Bytes(bytes)))
             }
+            Kind::Shard(lines) => {
+                std::task::ready!(lines.0.poll_next(cx)).map(|bytes| Ok(Chunk::Bytes(bytes)))
+            }
             Kind::Object(Stored(reader)) => match std::task::ready!(reader.poll_next(cx)) {
                 Ok(next) => next.map(|bytes| Ok(Chunk::Bytes(bytes))),
                 Err(error) => Some(Err(error.into())),
@@ -153,6 +171,7 @@ impl http_body::Body for Body {
             Kind::Chunks(chunks) => chunks.is_empty(),
             Kind::Spooled(reader) => reader.remaining() == Some(0),
             Kind::Pushing(pushing) => pushing.is_done(),
+            Kind::Shard(lines) => lines.0.is_done(),
             Kind::Object(Stored(reader)) => reader.remaining() == 0,
         }
     }
@@ -162,7 +181,7 @@ impl http_body::Body for Body {
             Kind::Bytes(bytes) => Some(bytes.len() as u64),
             Kind::Chunks(chunks) => Some(chunks.iter().map(|chunk| chunk.remaining() as u64).sum()),
             Kind::Spooled(reader) => reader.remaining(),
-            Kind::Pushing(_) => None,
+            Kind::Pushing(_) | Kind::Shard(_) => None,
             Kind::Object(Stored(reader)) => Some(reader.remaining()),
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)

@@ -11,7 +11,7 @@ use super::{Body, Exchange, Files, Phase, Request, RequestBody};
 use crate::error::Error;
 use crate::route::{CacheClass, Dialect, Origin, Policy, Route};
 use crate::serve::Server;
-use crate::{git, health, home, hub, lfs};
+use crate::{git, health, home, hub, lfs, xet};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -89,6 +89,7 @@ async fn dispatch(
         Route::LfsComplete { sha256 } => lfs::complete(server, request, exchange, sha256).await,
         Route::LfsVerify { sha256 } => lfs::verify(server, request, exchange, sha256).await,
         Route::Hub(route) => hub::dispatch(server, request, exchange, route).await,
+        Route::Xet(route) => xet::dispatch(server, request, exchange, route).await,
         Route::Preflight => Ok(hub::preflight(request.headers())),
         Route::DatasetsServer => {
             Err(Error::Missing("this hub has no dataset viewer; datasets are read without it".to_owned()))
@@ -121,7 +122,7 @@ fn stamp(response: &mut Response<Body>, policy: &Policy, exchange: &Exchange) {
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // Whatever takes a token in a header. Not git, whose clients are no pages.
-    if matches!(policy.dialect, Dialect::Hub | Dialect::Lfs) {
+    if matches!(policy.dialect, Dialect::Hub | Dialect::Lfs | Dialect::Xet) {
         hub::allow_any_origin(headers);
     }
     let cache_control = match policy.cache {

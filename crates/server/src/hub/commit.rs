@@ -3,7 +3,7 @@
 use auth::Write;
 use http::{Response, header};
 use hub::commit_lines::Form;
-use hub::preupload::{Client, Request as Asked};
+use hub::preupload::Request as Asked;
 use hub::upload::Receiving;
 
 use super::{Call, json};
@@ -19,9 +19,7 @@ pub(super) async fn preupload(
     refuse_pull_request(&call)?;
     let access = call.access::<Write>(target)?;
     let asked: Asked = call.json().await?;
-    let agent = call.request.headers().get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
-    let client = client(agent.unwrap_or_default());
-    Ok(json(&call.hub().preupload(&access, revision, asked, client).await?))
+    Ok(json(&call.hub().preupload(&access, revision, asked).await?))
 }
 
 pub(super) async fn commit(
@@ -88,40 +86,5 @@ fn form(call: &Call<'_>) -> Result<Form, Error> {
         Some("application/x-ndjson" | "application/ndjson") => Ok(Form::Lines),
         Some("application/json") => Ok(Form::Object),
         _ => Err(Error::MediaType("application/x-ndjson")),
-    }
-}
-
-/// Since 1.20 `huggingface_hub` uploads what goes to LFS by Xet, and there is no way to tell it otherwise but to ask for
-/// the file in the commit. `datasets` has deleted its files by then, so it is not asked for them.
-fn client(agent: &str) -> Client {
-    if agent.starts_with("datasets/") {
-        return Client::Lfs;
-    }
-    let version = agent.split("hf_hub/").nth(1).map(|rest| rest.split(|c: char| !c.is_ascii_digit()));
-    let mut numbers = version.into_iter().flatten().map(|digits| digits.parse::<u32>().unwrap_or(0));
-    match (numbers.next(), numbers.next()) {
-        (Some(major), minor) if (major, minor.unwrap_or(0)) >= (1, 20) => Client::Inline,
-        _ => Client::Lfs,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_uploads_by_lfs() {
-        for (agent, expected) in [
-            ("unknown/None; hf_hub/2.4.0; python/3.11.7", Client::Inline),
-            ("transformers/5.24.0; hf_hub/1.20.0; python/3.11.7", Client::Inline),
-            ("datasets/5.2.0; hf_hub/2.4.0; python/3.11.7", Client::Lfs),
-            ("unknown/None; hf_hub/1.19.2; python/3.11.7", Client::Lfs),
-            ("unknown/None; hf_hub/0.36.2; python/3.11.7", Client::Lfs),
-            ("node", Client::Lfs),
-            ("", Client::Lfs),
-            ("hf_hub/", Client::Lfs),
-        ] {
-            assert_eq!(client(agent), expected, "{agent}");
-        }
     }
 }

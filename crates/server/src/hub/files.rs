@@ -27,7 +27,8 @@ pub(super) async fn tree(
     let after = cursor.map_err(|_| Error::BadRequest("this cursor is not one of ours"))?;
     let limit = query.number("limit")?;
     let at = call.hub().at(&access, revision).await?;
-    let page = at.list(path, Listing { recursive, expand, after, limit }).await?;
+    let mut page = at.list(path, Listing { recursive, expand, after, limit }).await?;
+    call.hub().name_xet(&access, &mut page.entries)?;
     let mut response = json(&page.entries);
     if let Some(next) = page.next {
         let (origin, kind) = (call.origin(), super::repos::kind_segment(access.repo().path.kind));
@@ -73,7 +74,8 @@ pub(super) async fn paths(
         }
     };
     let at = call.hub().at(&access, revision).await?;
-    let entries = at.paths(asked.paths, asked.expand).await?;
+    let mut entries = at.paths(asked.paths, asked.expand).await?;
+    call.hub().name_xet(&access, &mut entries)?;
     let mut response = json(&entries);
     response.headers_mut().insert(REPO_COMMIT, commit_header(at.commit));
     Ok(response)

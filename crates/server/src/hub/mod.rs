@@ -7,6 +7,7 @@ mod query;
 mod refs;
 mod repos;
 mod resolve;
+mod xet;
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ use crate::http::{Body, Exchange, Request};
 use crate::hub_route::HubRoute;
 use crate::route::Target;
 use crate::serve::Server;
-use query::Query;
+pub(crate) use query::Query;
+pub(crate) use repos::kind_segment;
 
 pub(crate) const REPO_COMMIT: HeaderName = HeaderName::from_static("x-repo-commit");
 
@@ -57,6 +59,7 @@ pub(crate) async fn dispatch(
         HubRoute::TagDelete { repo, name } => refs::delete_tag(call, &repo, &name).await,
         HubRoute::Preupload { repo, revision } => commit::preupload(call, &repo, &revision).await,
         HubRoute::Commit { repo, revision } => commit::commit(call, &repo, &revision).await,
+        HubRoute::XetToken { repo, revision, write } => xet::token(call, &repo, &revision, write).await,
         HubRoute::Resolve { repo, revision, path } => resolve::file(call, &repo, &revision, &path).await,
         HubRoute::Raw { repo, revision, path } => resolve::raw(call, &repo, &revision, &path).await,
         HubRoute::ValidateYaml => repos::validate_yaml(call).await,

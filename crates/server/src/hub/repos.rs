@@ -16,7 +16,7 @@ use crate::http::Body;
 use crate::route::Target;
 
 /// As addresses of the API have it.
-pub(super) fn kind_segment(kind: RepoKind) -> &'static str {
+pub(crate) fn kind_segment(kind: RepoKind) -> &'static str {
     match kind {
         RepoKind::Model => "models",
         RepoKind::Dataset => "datasets",

@@ -61,6 +61,19 @@ async fn send(
     }
     let at = call.hub().at(&access, revision).await?;
     let file = if verb == "raw" { at.raw(path)? } else { at.file(path)? };
+    let xet = match file.content {
+        Content::Large(sha256) => super::xet::Place::of(&call, &access, at.commit, sha256, file.size)?,
+        Content::Blob(_) => None,
+    };
+    if let Some(place) = &xet
+        && super::xet::asks_for_place(call.request.headers())
+    {
+        let mut response = super::json(&serde_json::json!({ "hash": place.hash(), "size": file.size }));
+        name(&mut response, &file, &at, path, true);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(super::xet::FILE_INFO));
+        place.announce(response.headers_mut())?;
+        return Ok(response);
+    }
     let etag = format!("\"{}\"", file.etag);
     let is_head = call.request.head.method == Method::HEAD;
     let asked = Asked::of(call.request.headers(), &etag, file.size);
@@ -102,6 +115,9 @@ async fn send(
     };
     let download = call.query()?.is("download");
     name(&mut response, &file, &at, path, download);
+    if let Some(place) = xet {
+        place.announce(response.headers_mut())?;
+    }
     Ok(response)
 }
 

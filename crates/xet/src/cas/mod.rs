@@ -5,6 +5,7 @@ mod check;
 mod commit;
 mod config;
 mod dedup;
+mod epoch;
 mod errors;
 mod indexes;
 mod keys;
@@ -26,6 +27,7 @@ pub use address::{Addresses, FetchError, LocalFetch};
 pub use check::{XetCheckReport, XetFinding, XetProblem};
 pub use commit::RegisteredFile;
 pub use config::{Config, DedupScope};
+pub use epoch::begin_epoch;
 pub use errors::{
     AddressError, CommitError, DedupError, ReadError, ReconstructError, ShardRefused, XorbRefused,
 };
