@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use database::{BackingId, BlobState, Clock, Database, fault, object_key};
+use database::{BackingId, BlobState, Clock, Database, XorbId, fault, object_key};
 use serde::{Deserialize, Serialize};
 use storage::sync_directory;
 
@@ -144,9 +144,9 @@ impl Changes {
         let store = self.0.objects.store();
         let copied_rows = Rows::open(&rows, directory).map_err(unreadable)?;
         let packs = copied_rows.packs().map_err(unreadable)?;
-        let large = match store.local() {
-            Some(_) => copied_rows.large().map_err(unreadable)?,
-            None => Vec::new(),
+        let (large, xorbs) = match store.local() {
+            Some(_) => (copied_rows.large().map_err(unreadable)?, copied_rows.xorbs().map_err(unreadable)?),
+            None => (Vec::new(), Vec::new()),
         };
         // With its scratch directory, which is no part of the backup.
         drop(copied_rows);
@@ -166,14 +166,14 @@ impl Changes {
             report.large_in = Some(store.describe());
             return finish(directory, report);
         };
-        for (key, bytes) in large {
+        report.large = (large.len() + xorbs.len()) as u64;
+        for (key, bytes) in large.into_iter().chain(xorbs.into_iter().flatten()) {
             let (from, to) = (local.path(&key), directory.join(&key));
             let copied = copy_durably(&from, &to).map_err(at(&from))?;
             if copied != bytes {
                 return Err(BackupError::Size { path: from, actual: copied, expected: bytes });
             }
             report.bytes += copied;
-            report.large += 1;
         }
         finish(directory, report)
     }
@@ -237,9 +237,10 @@ pub async fn restore(
         }
     }
     if report.large_in.is_none() {
-        for (key, bytes) in made_rows.large()? {
+        let (large, xorbs) = (made_rows.large()?, made_rows.xorbs()?);
+        report.large = (large.len() + xorbs.len()) as u64;
+        for (key, bytes) in large.into_iter().chain(xorbs.into_iter().flatten()) {
             report.bytes += put(&key, large_dir.unwrap_or(data_dir), bytes)?;
-            report.large += 1;
         }
     }
     drop(made_rows);
@@ -281,7 +282,22 @@ impl Rows {
         Ok(self.database.packs()?)
     }
 
-    /// Keys and sizes of the live large objects.
+    /// Keys and sizes of the live xorbs, and of the index beside each.
+    fn xorbs(&self) -> Result<Vec<[(String, u64); 2]>, RestoreError> {
+        let mut all = Vec::new();
+        let mut after = XorbId(0);
+        loop {
+            let page = self.database.xorbs_after(after, LARGE)?;
+            let Some(last) = page.last() else { return Ok(all) };
+            after = last.id;
+            all.extend(page.iter().map(|xorb| {
+                let index_bytes = xet::Index::stored_len(xorb.chunks);
+                [(xorb.storage_key(), xorb.stored_bytes), (xorb.index_key(), index_bytes)]
+            }));
+        }
+    }
+
+    /// Keys and sizes of the live large objects that are stored whole.
     fn large(&self) -> Result<Vec<(String, u64)>, RestoreError> {
         let mut all = Vec::new();
         let mut after = BackingId(0);

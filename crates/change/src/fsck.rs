@@ -14,7 +14,7 @@ pub struct FsckReport {
     pub repos: u64,
     pub packs: u64,
     pub objects: u64,
-    /// Large objects (LFS) read and hashed.
+    /// Large objects read and hashed, and xorbs.
     #[serde(default)]
     pub large: u64,
     /// One sentence each; empty means sound.
@@ -88,6 +88,13 @@ impl Changes {
         };
         let checked = report.readable("large objects", checked.map_err(FsckError::from))?;
         report.large = checked.map_or(0, |checked| checked.objects);
+        // Xorbs belong to no repository alone.
+        if repo.is_none() {
+            let findings = &mut report.findings;
+            let checked = objects.xet().check(true, |finding| findings.push(finding.to_string())).await;
+            let checked = report.readable("xorbs", checked.map_err(FsckError::from))?;
+            report.large += checked.map_or(0, |checked| checked.xorbs);
+        }
         Ok(report)
     }
 

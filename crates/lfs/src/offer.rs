@@ -7,7 +7,7 @@ use std::time::Duration;
 use auth::transfer::LIFETIME_MAX;
 use auth::{Authorized, Propose};
 use database::{
-    Begun, DbError, Link, LinkState, NewUpload, Quota, Repo, Sha256, UploadId, UserId, object_key,
+    Begun, DbError, Link, LinkState, NewUpload, Proof, Quota, Repo, Sha256, UploadId, UserId, object_key,
 };
 use storage::{Bucket, StoreError};
 use tokio::sync::Semaphore;
@@ -141,7 +141,9 @@ impl Objects {
             return Some(Outcome::Present);
         }
         let link = link.filter(|link| link.state == LinkState::Live)?;
-        let here = link.is_usable() || (user.is_some() && link.by == user);
+        // What is not proven is here for who brought it only: it may be something else.
+        let is_proven = link.backing.is_some_and(|backing| backing.proof == Proof::Verified);
+        let here = is_proven || (user.is_some() && link.by == user);
         here.then(|| if link.size == size { Outcome::Present } else { other_size(link.size) })
     }
 

@@ -37,7 +37,8 @@ impl Arrival {
 
 /// What a repository says of an object before it arrives (again).
 pub(crate) enum Known {
-    /// Linked, possessed or verified: nothing is left to do.
+    /// Linked and verified: nothing is left to do. What is in xorbs and not verified yet may prove to be something else:
+    /// then these bytes would be missed.
     Here,
     /// These very bytes are linked, and being read back.
     Claimed(BackingId),
@@ -61,7 +62,7 @@ impl Objects {
     pub(crate) fn known(&self, arrival: &Arrival) -> Result<Known, ReceiveError> {
         let Some(link) = self.0.database.link(arrival.repo, &arrival.sha256)? else { return Ok(Known::Not) };
         Ok(match (link.state, &link.backing) {
-            _ if link.is_usable() => Known::Here,
+            (LinkState::Live, Some(backing)) if backing.proof == Proof::Verified => Known::Here,
             (LinkState::Live, Some(backing)) if backing.upload == arrival.upload => {
                 Known::Claimed(backing.id)
             }

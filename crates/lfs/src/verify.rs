@@ -91,6 +91,7 @@ impl Objects {
         access: Option<&Authorized<Propose>>,
         way: Way,
     ) -> Result<Landed, ReceiveError> {
+        self.await_possessed(arrival).await?;
         let _turn = self.0.turns.take(arrival.upload, arrival.sha256).await;
         let head = bucket.head(&arrival.key()).await?;
         let head = head.ok_or(ReceiveError::NotUploaded { sha256: arrival.sha256 })?;

@@ -5,23 +5,27 @@
 
 use std::io;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use auth::{Authorized, Propose};
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use database::{BackingId, DbError, NewXetFile, Possessed, Proof, Quota, Sha256};
 use storage::StoreError;
+use tokio::time::Instant;
 use xet::{CommitError, Progress, RegisteredFile, ShardRefused, Stream};
 
-use crate::Objects;
 use crate::counters::count;
-use crate::publish::blocking;
+use crate::publish::{Arrival, blocking};
 use crate::read_back::SMALL;
+use crate::{Objects, ReceiveError};
 
 /// Rows taken up in one go.
 const RESUMED: u32 = 1000;
 /// Hashed in one hop.
 const PIECE: usize = 1 << 20;
+/// Between two looks at whether a proof has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ShardError {
@@ -57,8 +61,8 @@ impl Objects {
             let registered = objects.0.xet.commit_shard(access, quota, checked).await?;
             let published = registered.iter().filter(|file| !file.was_here).count();
             count(&objects.0.counters.objects_published, published as u64);
-            if registered.iter().any(|file| file.proof == Proof::Possessed) {
-                objects.resume_possessed()?;
+            for file in registered.iter().filter(|file| file.proof == Proof::Possessed) {
+                objects.verify_registered(file.backing)?;
             }
             Ok(registered)
         })
@@ -91,8 +95,35 @@ impl Objects {
         Ok(())
     }
 
-    /// Starts to compute all SHA-256 that are only said, if that is not under way. After uploads, at start and with each
-    /// sweep.
+    /// What is claimed is not given up for what is possessed, nor the reverse: whoever comes second waits until it is known
+    /// what the first is.
+    pub(crate) async fn await_possessed(&self, arrival: &Arrival) -> Result<(), ReceiveError> {
+        let ends = Instant::now() + self.0.config.verify_wait;
+        loop {
+            let link = self.0.database.link(arrival.repo, &arrival.sha256)?;
+            let backing = link.and_then(|link| link.backing);
+            let Some(backing) = backing.filter(|backing| backing.proof == Proof::Possessed) else {
+                return Ok(());
+            };
+            if Instant::now() >= ends {
+                return Err(ReceiveError::Busy);
+            }
+            self.verify_registered(backing.id)?;
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn verify_registered(&self, backing: BackingId) -> Result<(), DbError> {
+        // It is the first behind the one before it, unless it was proven or dropped just now.
+        let found = self.0.database.possessed(BackingId(backing.0 - 1), 1)?;
+        found
+            .into_iter()
+            .filter(|found| found.backing == backing)
+            .for_each(|found| self.verify_possessed(found));
+        Ok(())
+    }
+
+    /// Starts to compute all SHA-256 that are only said, if that is not under way. At start and with each sweep.
     pub(crate) fn resume_possessed(&self) -> Result<u64, DbError> {
         let mut resumed = 0;
         let mut after = BackingId(0);

@@ -169,17 +169,7 @@ async fn of_two_files_by_one_name_the_proven_one_counts() {
     let hub = hub().await;
     let (truth, lie, other) = (content(4, 300_000), content(5, 300_000), content(6, 200_000));
     let sha256 = sha(&truth);
-    // Before any proof: as if the process had other things to do.
-    let hold = hub.directory.path().join("hold");
-    std::fs::create_dir(&hold).unwrap();
-    let (hash, packed, shard) = made(&lie, sha256);
-    let cas = hub.objects.xet();
-    let mut receiving = cas.receive_xorb(hub.may(&hub.owner, &hub.repo), hash, None).await.unwrap();
-    receiving.write(Bytes::from(packed)).await.unwrap();
-    receiving.finish().await.unwrap();
-    let checked = cas.check_shard(shard.into(), |_| {}).await.unwrap();
-    cas.commit_shard(hub.may(&hub.owner, &hub.repo), Quota::Exempt, checked).await.unwrap();
-    assert_eq!(hub.proof(&hub.repo, sha256), Some(Proof::Possessed));
+    hub.possess(&hub.repo, &lie, sha256).await;
     let refused = hub.bring(&hub.repo, &other, sha256).await.unwrap_err();
     assert!(matches!(refused, ShardError::OtherSha256 { .. }), "{refused}");
     assert_eq!(hub.proof(&hub.repo, sha256), Some(Proof::Possessed), "a second lie changes nothing");
@@ -194,6 +184,58 @@ async fn of_two_files_by_one_name_the_proven_one_counts() {
     assert_eq!(bytes(&hub.resolved(&hub.repo, &truth).await, 0..300_000).await, truth);
     assert_eq!(hub.db.usage(&"acme".parse().unwrap()).unwrap().used, truth.len() as u64);
     hub.assert_sound();
+}
+
+impl Hub {
+    /// In xorbs, and nobody computes its SHA-256 yet.
+    async fn possess(&self, repo: &Repo, content: &[u8], sha256: Sha256) {
+        let (hash, packed, shard) = made(content, sha256);
+        let cas = self.objects.xet();
+        let mut receiving = cas.receive_xorb(self.may(&self.owner, repo), hash, None).await.unwrap();
+        receiving.write(Bytes::from(packed)).await.unwrap();
+        receiving.finish().await.unwrap();
+        let checked = cas.check_shard(shard.into(), |_| {}).await.unwrap();
+        cas.commit_shard(self.may(&self.owner, repo), Quota::Exempt, checked).await.unwrap();
+        assert_eq!(self.proof(repo, sha256), Some(Proof::Possessed));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_proven_keeps_nobody_from_bringing_the_object() {
+    let hub = hub().await;
+    let (truth, lie) = (content(21, 300_000), content(22, 300_000));
+    let sha256 = sha(&truth);
+    hub.possess(&hub.repo, &lie, sha256).await;
+    let mine = hub.upload(&hub.repo, &list(&[&truth])).await;
+    assert_eq!(mine.objects[0].outcome, Outcome::Present, "its uploader says so");
+    let theirs = hub.upload_as(&hub.other, &hub.repo, &list(&[&truth])).await;
+    let grant = hub.grant(&upload_of(&theirs.objects[0]).href);
+    hub.put(&grant, &truth).await.unwrap();
+    assert_eq!(hub.proof(&hub.repo, sha256), Some(Proof::Verified));
+    assert_eq!(bytes(&hub.resolved(&hub.repo, &truth).await, 0..300_000).await, truth);
+    hub.objects.sweep().await.unwrap();
+    assert_eq!(hub.db.xet_stats().unwrap().files, 0);
+    hub.assert_sound();
+}
+
+#[tokio::test]
+async fn what_lies_in_a_bucket_waits_for_what_is_in_xorbs() {
+    for (seed, is_lie) in [(23, true), (25, false)] {
+        let double = Double::start().await;
+        let hub = hub_on(&double, enforcing()).await;
+        let truth = content(seed, 300_000);
+        let sha256 = sha(&truth);
+        let (href, grant) = crate::bucket::announce(&hub, &truth).await;
+        let said = if is_lie { content(24, 300_000) } else { truth.clone() };
+        hub.possess(&hub.repo, &said, sha256).await;
+        double.put(&href, &truth, false);
+        crate::bucket::verify(&hub, &grant).await.unwrap();
+        hub.objects.require(hub.repo.id, &[(sha256, 300_000)]).await.unwrap();
+        let link = hub.db.link(hub.repo.id, &sha256).unwrap().unwrap();
+        assert_eq!((link.state, hub.proof(&hub.repo, sha256)), (LinkState::Live, Some(Proof::Verified)));
+        assert_eq!(link.xet().is_none(), is_lie, "the first that is true stays");
+        hub.assert_sound();
+    }
 }
 
 #[tokio::test]

@@ -84,9 +84,14 @@ async fn check_and_remember(node: &Node) -> Result<String, CommandError> {
             tracing::warn!(key = finding.key, problem = %finding.problem, "an object is not where it should be");
         })
         .await?;
-    let objects = report.objects;
-    if report.findings > 0 {
-        return Err(CommandError::NotMoved { missing: report.findings, objects, place });
+    let xorbs = node
+        .objects
+        .xet()
+        .check(false, |finding| tracing::warn!(%finding, "a xorb is not where it should be"))
+        .await?;
+    let (objects, findings) = (report.objects + xorbs.xorbs, report.findings + xorbs.findings);
+    if findings > 0 {
+        return Err(CommandError::NotMoved { missing: findings, objects, place });
     }
     let is_marked = place::remember(&node.config, Some(node.objects.store()), &node.database).await?;
     let note = match is_marked {

@@ -1,12 +1,14 @@
 //! Indexes of xorbs, the last ones used in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use database::{Xorb, XorbId};
+use storage::StoreError;
+use tokio::task::JoinSet;
 
-use super::Cas;
 use super::errors::ReadError;
+use super::{Cas, blocking};
 use crate::{Hash, Index};
 
 pub(super) struct Indexes {
@@ -65,6 +67,41 @@ impl Cas {
         let index = Arc::new(self.read_index(xorb).await?);
         self.0.indexes.put(xorb.id, Arc::clone(&index));
         Ok(index)
+    }
+
+    /// Of each of `xorbs`, in their order; those that are not in memory are read at once.
+    pub(super) async fn indexes(&self, xorbs: &[Xorb]) -> Result<Vec<Arc<Index>>, ReadError> {
+        let mut known: HashMap<XorbId, Arc<Index>> = HashMap::new();
+        let (mut reading, mut asked) = (JoinSet::new(), HashSet::new());
+        for xorb in xorbs.iter().filter(|xorb| asked.insert(xorb.id)) {
+            match self.0.indexes.get(xorb.id) {
+                Some(index) => drop(known.insert(xorb.id, index)),
+                None => {
+                    let (cas, xorb) = (self.clone(), *xorb);
+                    reading.spawn(async move { Ok((xorb.id, cas.index(&xorb).await?)) });
+                }
+            }
+        }
+        while let Some(read) = reading.join_next().await {
+            let read: Result<_, ReadError> =
+                read.map_err(|panic| StoreError::Io(std::io::Error::other(panic)))?;
+            let (id, index) = read?;
+            known.insert(id, index);
+        }
+        xorbs.iter().map(|xorb| known.get(&xorb.id).cloned().ok_or(ReadError::XorbGone)).collect()
+    }
+
+    /// Rows of xorbs, in the order of `ids`, off the async threads if they are many.
+    pub(super) async fn rows(&self, ids: Vec<XorbId>) -> Result<Vec<Xorb>, ReadError> {
+        const INLINE: usize = 256;
+        let rows = match ids.len() <= INLINE {
+            true => self.0.database.xorbs(&ids)?,
+            false => {
+                let database = self.0.database.clone();
+                blocking(move || database.xorbs(&ids)).await?
+            }
+        };
+        rows.into_iter().map(|row| row.ok_or(ReadError::XorbGone)).collect()
     }
 
     /// As it is stored, whatever is in memory.

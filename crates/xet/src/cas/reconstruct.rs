@@ -89,10 +89,8 @@ impl Cas {
                 ids.len() - 1
             });
         }
-        let mut fetches = Vec::with_capacity(ids.len());
-        for xorb in self.0.database.xorbs(&ids)? {
-            fetches.push(Fetch { xorb: xorb.ok_or(ReadError::XorbGone)?, ranges: Vec::new() });
-        }
+        let mut fetches: Vec<Fetch> = Vec::with_capacity(ids.len());
+        fetches.extend(self.rows(ids).await?.into_iter().map(|xorb| Fetch { xorb, ranges: Vec::new() }));
         let mut named = Vec::with_capacity(terms.len());
         for term in &terms {
             let fetch = &mut fetches[places[&term.xorb]];
@@ -163,8 +161,8 @@ impl Cas {
         if let Some(index) = self.0.indexes.get(term.xorb) {
             return Ok(index);
         }
-        let xorb = self.0.database.xorbs(&[term.xorb])?.into_iter().next().flatten();
-        self.index(&xorb.ok_or(ReadError::XorbGone)?).await
+        let xorb = self.rows(vec![term.xorb]).await?.pop().ok_or(ReadError::XorbGone)?;
+        self.index(&xorb).await
     }
 }
 

@@ -111,11 +111,13 @@ impl Cas {
             FileProof { file: hash, tree: Tree::default(), terms: Vec::with_capacity(terms.len()) };
         let mut dedup_key = None;
         for (terms, verification) in terms.chunks(TERMS_AT_ONCE).zip(verification.chunks(TERMS_AT_ONCE)) {
-            let mut batch = Vec::with_capacity(terms.len());
-            for (term, verification) in terms.iter().zip(verification) {
-                let xorb = stored.get(&term.xorb_hash.into()).ok_or(ReadError::XorbGone)?;
-                batch.push((*term, *verification, xorb.id, self.index(xorb).await?));
-            }
+            let xorbs = terms.iter().map(|term| stored.get(&term.xorb_hash.into()).copied());
+            let xorbs: Vec<Xorb> = xorbs.collect::<Option<_>>().ok_or(ReadError::XorbGone)?;
+            let indexes = self.indexes(&xorbs).await?.into_iter();
+            let named = terms.iter().zip(verification).zip(xorbs.iter().zip(indexes));
+            let batch: Vec<(Term, Hash, XorbId, Arc<Index>)> = named
+                .map(|((term, verification), (xorb, index))| (*term, *verification, xorb.id, index))
+                .collect();
             if dedup_key.is_none() {
                 dedup_key = batch.first().and_then(|(term, _, _, index)| index.hash(term.chunk_start));
             }

@@ -71,17 +71,23 @@ async fn of_the_store() {
 }
 
 async fn measured(what: &str, bytes: u64, work: impl Future<Output = ()>) {
-    let (started, cpu) = (Instant::now(), cpu());
+    let (started, before) = (Instant::now(), cpu());
     work.await;
-    let (wall, cpu) = (started.elapsed().as_secs_f64(), (self::cpu() - cpu).as_secs_f64());
+    let (wall, after) = (started.elapsed().as_secs_f64(), cpu());
+    let [user, system] = [0, 1].map(|n| (after[n] - before[n]).as_secs_f64());
     let (mb, gib) = (bytes as f64 / 1e6, bytes as f64 / (1u64 << 30) as f64);
-    println!("{what}: {:.0} MB/s, {:.2} CPU-s/GiB, {:.0} MB per CPU-s", mb / wall, cpu / gib, mb / cpu);
+    println!(
+        "{what}: {:.0} MB/s, {:.2} CPU-s/GiB ({:.2} in the kernel), {:.0} MB per CPU-s",
+        mb / wall,
+        (user + system) / gib,
+        system / gib,
+        mb / (user + system)
+    );
 }
 
-/// Of this process, by the kernel's ticks of 10 ms.
-fn cpu() -> Duration {
+/// Of this process and of the kernel for it, by ticks of 10 ms.
+fn cpu() -> [Duration; 2] {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    Duration::from_millis(ticks * 10)
+    [11, 12].map(|field: usize| Duration::from_millis(fields[field].parse::<u64>().unwrap() * 10))
 }

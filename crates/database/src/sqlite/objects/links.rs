@@ -129,7 +129,7 @@ fn of_key(conn: &Connection, publish: &Publish) -> Result<Option<Published>, Pub
 /// The repo has the object by other bytes that are proven as well as these.
 fn is_here(conn: &Connection, publish: &Publish) -> Result<bool, DbError> {
     let backing = find(conn, publish.repo, &publish.sha256)?.and_then(|link| link.backing);
-    Ok(backing.is_some_and(|old| old.proof >= publish.proof || old.proof >= Proof::Possessed))
+    Ok(backing.is_some_and(|old| old.proof >= publish.proof))
 }
 
 pub(in crate::sqlite) fn renew(
