@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +13,6 @@ from harness import hub, wait, wire
 import calls
 import proc
 import servers
-from servers import SERVER_CORE
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "granary-bench"
 RUDOLFS_VERSION = "0.3.8"
@@ -127,35 +125,6 @@ class Nginx(servers.Nginx):
 
     def get_requests(self, repo, rows):
         return [calls.get({"href": self.href(row["oid"])}) for row in rows]
-
-
-class Dd:
-    """Writes the same bytes to the same disk and waits until they are there; no network, no hash."""
-
-    name = "dd"
-
-    def __init__(self, directory):
-        self.directory = directory / "dd"
-        self.directory.mkdir(parents=True)
-
-    def start(self):
-        pass
-
-    def stop(self):
-        pass
-
-    def write(self, source):
-        """(wall seconds, CPU seconds)"""
-        target = self.directory / "written"
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        with proc.on_core(SERVER_CORE):
-            done = subprocess.run(
-                ["dd", f"if={source}", f"of={target}", "bs=1M", "conv=fdatasync"], env={"LC_ALL": "C", "PATH": os.environ["PATH"]},
-                capture_output=True, text=True, check=True)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        target.unlink()
-        wall = float(done.stderr.splitlines()[-1].split(", ")[-2].split()[0])
-        return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def rudolfs():

@@ -4,7 +4,8 @@ from harness import s3
 
 import objects
 from load import Generator
-from sides import Dd, Granary, Nginx, Rudolfs
+from servers import Dd
+from sides import Granary, Nginx, Rudolfs
 
 
 class World:

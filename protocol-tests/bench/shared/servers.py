@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -105,6 +106,35 @@ class Nginx(Programs):
 
     def cpu_seconds(self):
         return sum(map(proc.cpu_seconds, self.pids()))
+
+
+class Dd:
+    """Writes the same bytes to the same disk and waits until they are there; no network, no hash."""
+
+    name = "dd"
+
+    def __init__(self, directory):
+        self.directory = directory / "dd"
+        self.directory.mkdir(parents=True)
+
+    def start(self):
+        pass
+
+    def stop(self):
+        pass
+
+    def write(self, source):
+        """(wall seconds, CPU seconds)"""
+        target = self.directory / "written"
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        with proc.on_core(SERVER_CORE):
+            done = subprocess.run(
+                ["dd", f"if={source}", f"of={target}", "bs=1M", "conv=fdatasync"], env={"LC_ALL": "C", "PATH": os.environ["PATH"]},
+                capture_output=True, text=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        target.unlink()
+        wall = float(done.stderr.splitlines()[-1].split(", ")[-2].split()[0])
+        return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @contextlib.contextmanager
