@@ -5,7 +5,9 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 from harness import hub, wait, wire
@@ -112,6 +114,37 @@ class Rudolfs(LfsServer, servers.Programs):
     def drop(self, oid):
         file, = self.objects.rglob(oid)
         file.unlink()
+
+    def cpu_seconds(self):
+        return sum(map(proc.cpu_seconds, self.pids()))
+
+
+class Plain(servers.Programs):
+    """plain.py"""
+
+    name = "plain"
+
+    def __init__(self, directory):
+        super().__init__(directory / "plain")
+        self.port = hub.free_port()
+
+    def start(self):
+        self.run([sys.executable, Path(__file__).with_name("plain.py"), self.port, self.directory])
+        wait.until(self._answers, "plain.py listens", seconds=10)
+
+    def _answers(self):
+        with contextlib.suppress(OSError), socket.create_connection((hub.HOST, self.port)):
+            return True
+
+    def put_request(self, repo, object):
+        _, size, tail = object
+        return calls.put({"href": f"http://{hub.HOST}:{self.port}/"}, size - len(tail), tail)
+
+    def create(self, repo):
+        pass
+
+    def drop(self, oid):
+        pass
 
     def cpu_seconds(self):
         return sum(map(proc.cpu_seconds, self.pids()))

@@ -5,7 +5,7 @@ from harness import s3
 import objects
 from load import Generator
 from servers import Dd
-from sides import Granary, Nginx, Rudolfs
+from sides import Granary, Nginx, Plain, Rudolfs
 
 
 class World:
@@ -52,6 +52,9 @@ class World:
 
     def nginx(self, place="disk"):
         return self._once(("nginx", place), lambda: self._started(Nginx(self.places[place])))
+
+    def plain(self, place="disk"):
+        return self._once(("plain", place), lambda: self._started(Plain(self.places[place])))
 
     def dd(self, place="disk"):
         return self._once(("dd", place), lambda: Dd(self.places[place]))

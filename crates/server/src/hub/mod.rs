@@ -196,7 +196,8 @@ pub(crate) fn allow_any_origin(headers: &mut HeaderMap) {
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(
             "X-Repo-Commit, X-Request-Id, X-Error-Code, X-Error-Message, X-Total-Count, ETag, Link, Accept-Ranges, \
-             Content-Disposition, Content-Range, X-Linked-Size, X-Linked-ETag, X-Xet-Hash",
+             Content-Disposition, Content-Range, X-Linked-Size, X-Linked-ETag, X-Xet-Hash, X-Xet-Cas-Url, \
+             X-Xet-Access-Token, X-Xet-Token-Expiration",
         ),
     );
 }
