@@ -4,7 +4,7 @@ use auth::{Authorized, Read, Right};
 use database::{RepoId, Xorb};
 
 use super::keys::millis;
-use super::{Cas, DedupError, DedupScope, KeysError};
+use super::{Cas, DedupError, DedupScope, KeysError, blocking};
 use crate::Hash;
 use crate::shard::DedupAnswer;
 
@@ -27,14 +27,18 @@ impl Cas {
         // Before it is told: it is kept from now on for as long as clients remember.
         self.0.database.see_xorbs(xorbs.iter().map(|xorb| xorb.id).collect()).await?;
         let key = *self.keys().await?.first().ok_or(KeysError::Corrupt)?;
-        let mut answer = DedupAnswer::new(key.dedup());
-        for xorb in &xorbs {
-            answer.push_xorb(&*self.index(xorb).await?);
-        }
+        let indexes = self.indexes(&xorbs).await?;
         let created_ms = self.0.database.clock().now_ms();
         let lifetime = config.dedup_lifetime.min(config.lease / 2);
         let seconds = |ms: i64| u64::try_from(ms.div_euclid(1000)).unwrap_or(0);
-        Ok(Some(answer.finish(seconds(created_ms), seconds(created_ms + millis(lifetime)))))
+        let (created, expires) = (seconds(created_ms), seconds(created_ms + millis(lifetime)));
+        // Each chunk's hash is hashed.
+        let answer = blocking(move || {
+            let mut answer = DedupAnswer::new(key.dedup());
+            indexes.iter().for_each(|index| answer.push_xorb(index));
+            answer.finish(created, expires)
+        });
+        Ok(Some(answer.await))
     }
 
     /// A xorb that really has the chunk, and the repository by which the client may know of it.
