@@ -49,8 +49,7 @@ tell(dict(version=datasets.__version__, frames=[read.equals(frame) for read in f
 @shows("Dataset.push_to_hub", "Dataset.push_to_hub again", "Dataset.push_to_hub of a second config", "DatasetDict.push_to_hub",
        "load_dataset of what was pushed", "load_dataset_builder", "get_dataset_config_names", "DatasetCard metadata")
 def test_what_is_pushed_is_loaded(hf, named):
-    # It removes each file when it is uploaded, before it commits: none can be sent in the commit.
-    told = hf.with_environment(HF_HUB_DISABLE_XET="1").python("""
+    told = hf.python("""
 from datasets import Dataset, DatasetDict, get_dataset_config_names, load_dataset, load_dataset_builder
 name = sys.argv[1]
 data = lambda *numbers: Dataset.from_dict({"n": list(numbers), "s": [str(number) * 10 for number in numbers]})

@@ -12,8 +12,15 @@ from harness.lfs import MIB, content
 
 
 @pytest.fixture
-def hf(watched, tmp):
+def xet(watched, tmp):
+    """As it is installed."""
     return Hf(watched.hub.url, watched.alice, tmp / "hf")
+
+
+@pytest.fixture
+def hf(xet):
+    """Without Xet: objects as a whole."""
+    return xet.with_environment(HF_HUB_DISABLE_XET="1")
 
 
 @pytest.fixture
@@ -23,18 +30,18 @@ def api(watched):
 
 def reads(watched):
     """What clients asked of the bucket."""
-    return watched.store.count(role="client")
+    return watched.store.count(role="client", method="GET")
 
 
 def test_huggingface_hub_there_and_back(watched, hf, tmp):
-    """What goes up inside a commit passes the hub once; what comes down does not pass it."""
+    """Neither what goes up nor what comes down passes the hub."""
     folder, files = tmp / "folder", {"model.safetensors": content(9 * MIB + 1), "sub/b.bin": content(100_000), "empty.bin": b"", "config.json": b"{}"}
     for path, data in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(data)
     large = len(files["model.safetensors"]) + len(files["sub/b.bin"])
     hf.python("api.create_repo('alice/x'); api.upload_folder(repo_id='alice/x', folder_path=sys.argv[1])", folder)
-    assert len(watched.keys()) == 2 and watched.store.received(role="hub", method="PUT") == large and not reads(watched)
+    assert len(watched.keys()) == 2 and watched.store.received(role="client", method="PUT") == large and not watched.store.count(role="hub", method="PUT")
     assert {lfs.oid(watched.bucket.get(key)) for key in watched.keys()} == {lfs.oid(files["model.safetensors"]), lfs.oid(files["sub/b.bin"])}
     watched.store.seen.clear()
     with metrics.Change(watched.hub) as moved:
@@ -46,6 +53,30 @@ def test_huggingface_hub_there_and_back(watched, hf, tmp):
     for exchange in reads(watched):
         assert "authorization" not in exchange.headers and "X-Amz-Signature" in exchange.query
         assert not any(watched.alice in value for value in (exchange.target, *exchange.headers.values()))
+
+
+def test_xet_there_and_back(watched, xet, tmp):
+    """Xorbs pass the hub, which proves them, on their way up; what comes down comes from the bucket, by links for ranges."""
+    data = content(9 * MIB + 1)
+    xet.python("api.create_repo('alice/x'); api.upload_file(path_or_fileobj=sys.argv[1], path_in_repo='x.bin', repo_id='alice/x')", write(tmp / "x.bin", data))
+    assert not watched.keys() and watched.store.received(role="hub", method="PUT") >= len(data) and not reads(watched)
+    xorb, index = sorted(watched.bucket.keys(f"{watched.prefix}/xorbs/"), key=len)
+    assert index == f"{xorb}.idx"
+    wait.until(lambda: watched.store.sent(role="hub", method="GET") >= len(data), "its SHA-256 is computed")
+    watched.store.seen.clear()
+    with metrics.Change(watched.hub) as moved:
+        xet.run("download", "alice/x", "x.bin", "--local-dir", tmp / "back")
+    assert (tmp / "back/x.bin").read_bytes() == data
+    assert moved["lfs_bytes_out"] == 0 and watched.store.sent(role="client") >= len(data) and not watched.store.count(role="hub", method="GET")
+    for exchange in reads(watched):
+        assert (exchange.method, exchange.status) == ("GET", 206) and exchange.path.endswith(xorb)
+        assert "authorization" not in exchange.headers and "range" in exchange.query["X-Amz-SignedHeaders"]
+        assert not any(watched.alice in value for value in (exchange.target, *exchange.headers.values()))
+    # The link is for that range alone.
+    link, asked = f"{watched.public}{reads(watched)[0].target}", reads(watched)[0].headers["range"]
+    assert wire.http(link, headers={"Range": asked}).status == 206
+    for other in ({"Range": "bytes=0-0"}, {"Range": asked + "0"}, {}):
+        assert wire.http(link, headers=other).status == 403, other
 
 
 def test_a_download_that_breaks_off_goes_on(watched, hf, tmp):

@@ -150,6 +150,32 @@ def test_folders(lfs_hub, hf, named, every_door, kind, tmp):
     every_door(name, {path: expected[path] for path in ("config.json", "weights/two.safetensors", "text.txt", "parts/00.bin", "more/three.bin")}, kind)
 
 
+SETTINGS = [
+    {"HF_XET_CLIENT_RECONSTRUCTION_API_VERSION": "1", "HF_XET_CLIENT_SHARD_API_VERSION": "1", "HF_XET_XORB_COMPRESSION_POLICY": "none"},
+    {"HF_XET_CLIENT_RECONSTRUCTION_API_VERSION": "2", "HF_XET_CLIENT_ENABLE_MULTIRANGE_FETCHING": "1", "HF_XET_XORB_COMPRESSION_POLICY": "bg4-lz4"},
+    {"HF_XET_CLIENT_LEGACY_DIRECT_XORB_UPLOAD": "1", "HF_XET_DEDUPLICATION_GLOBAL_DEDUP_QUERY_ENABLED": "0", "HF_XET_XORB_COMPRESSION_POLICY": "lz4",
+     "HF_XET_CHUNK_CACHE_SIZE_BYTES": "0"},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=["old routes", "many ranges", "direct"])
+def test_settings_of_the_client(lfs_hub, hf, named, settings, tmp):
+    """Every form of its requests; a file with parts of two others, so of ranges from several xorbs."""
+    name, hf = named(), hf.with_environment(**settings)
+    one, two = content(5 * MIB, f"{name} one"), b"".join(number.to_bytes(8, "little") for number in range(300_000))
+    files = {"1.bin": one, "2.bin": two, "3.bin": one[MIB : 3 * MIB] + two[MIB : 2 * MIB] + one[4 * MIB :] + two + content(1000, name) + one[: 2 * MIB]}
+    for path, data in files.items():
+        write(tmp / "folder", {path: data})
+        hf.python("api.create_repo(sys.argv[1], exist_ok=True); api.upload_file(path_or_fileobj=sys.argv[2], path_in_repo=sys.argv[3], repo_id=sys.argv[1])",
+                  name, tmp / "folder" / path, path)
+    with Sent(lfs_hub) as sent:
+        hf.run("download", name, "--local-dir", tmp / "out")
+    assert sent["xet.reconstruction"] >= 3
+    assert sums(tmp / "out", files) == {path: lfs.oid(data) for path, data in files.items()}
+    got = HubApi(lfs_hub.url, lfs_hub.tokens["alice"]).get(f"/{name}/resolve/main/3.bin", range=f"bytes={MIB}-{4 * MIB}")
+    assert got.status == 206 and got.body == files["3.bin"][MIB : 4 * MIB + 1]
+
+
 @pytest.mark.parametrize("version", ["0.36.2", "1.19.0"])
 def test_large_folders_of_older_clients(lfs_hub, alice, named, version, tmp):
     """`upload_large_folder` by a batch of LFS that says `xet`; newer clients have none."""

@@ -10,21 +10,25 @@ from harness.lfs import MIB, content, digest
 OLDEST, NEWEST = "1.1.3", "1.8.0"
 HUBS = {"1.1.3": "0.36.2", "1.1.10": "0.36.2", "1.2.0": "0.36.2", "1.3.2": "0.36.2", "1.4.3": "0.36.2", "1.5.2": "1.19.0", "1.6.0": "2.4.0", "1.7.1": "2.4.0"}
 """Each with a huggingface_hub of its time."""
-ALWAYS = (OLDEST, "1.4.3")
+ALWAYS = {(OLDEST, "disk"), ("1.4.3", "s3")}
 
 
-def param(version):
-    marks = [pytest.mark.client("hf_xet", version), pytest.mark.shows("upload", "download", "download of what another version uploaded")]
-    return pytest.param(version, marks=marks if version in ALWAYS else pytest.mark.long)
+def cases():
+    """Each version on each engine; two of them always."""
+    shows = pytest.mark.shows("upload", "download", "download of what another version uploaded")
+    for version in HUBS:
+        for engine in ("disk", "s3"):
+            marks = [pytest.mark.client("hf_xet", version), shows] if (version, engine) in ALWAYS else pytest.mark.long
+            yield pytest.param(version, engine, id=f"{version}-{engine}", marks=marks)
 
 
 @pytest.fixture
-def client(hub, alice, tmp):
+def client(lfs_hub, tmp):
     """client(version): one with that hf_xet, and a cache of its own."""
     def of(version):
         site = VERSIONS[HUBS.get(version, "2.4.0")]
         path = ":".join(str(part) for part in (CLIENTS / f"hf_xet-{version}" if version in HUBS else None, site) if part)
-        hf = Hf(hub.url, alice, tmp / f"home-{version}").with_environment(**({"PYTHONPATH": path} if path else {}))
+        hf = Hf(lfs_hub.url, lfs_hub.tokens["alice"], tmp / f"home-{version}").with_environment(**({"PYTHONPATH": path} if path else {}))
         assert hf.python("from importlib.metadata import version\ntell(version('hf_xet'))") == version
         return hf
     return of
@@ -34,9 +38,10 @@ UPLOAD = "api.create_repo(sys.argv[1], exist_ok=True); api.upload_file(path_or_f
 DOWNLOAD = "tell(hf_hub_download(sys.argv[1], sys.argv[2]))"
 
 
-@pytest.mark.parametrize("version", [param(version) for version in HUBS])
-def test_up_and_down_and_across(hub, client, alice, version, tmp):
+@pytest.mark.parametrize("version, engine", list(cases()), indirect=["engine"])
+def test_up_and_down_and_across(lfs_hub, client, version, tmp):
     """What it uploads today's client downloads, and the reverse; two clients may cut one file differently, and it stays one object."""
+    hub = lfs_hub
     name, other = f"alice/v{next(hub.names)}", f"alice/v{next(hub.names)}"
     mine, todays = client(version), client(NEWEST)
     data = content(5 * MIB + 1, name) + bytes(200_000) + b"text that repeats itself, " * 50_000
@@ -54,7 +59,7 @@ def test_up_and_down_and_across(hub, client, alice, version, tmp):
             empty = who.with_environment(HF_HOME=str(who.home / path.replace("/", "-")))
             assert digest(empty.python(DOWNLOAD, path, "a.bin", seconds=200)) == oid, path
             assert metrics.requests(hub)["xet.reconstruction"] > before.get("xet.reconstruction", 0), f"{path} came by Xet to {who.home}"
-    api = HubApi(hub.url, alice)
+    api = HubApi(hub.url, hub.tokens["alice"])
     # By the other client into the same repository: the object is there already, whichever way its chunks were cut.
     todays.python(UPLOAD, name, tmp / "a.bin", "again.bin", seconds=200)
     mine.python(UPLOAD, other, tmp / "a.bin", "again.bin", seconds=200)
