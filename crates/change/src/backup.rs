@@ -1,8 +1,8 @@
 //! Backup under load and restore.
 //!
 //! The rows are copied first, in one consistent copy; every pack they name already lies immutable in storage and is
-//! kept from the sweep until it is copied too. So are large objects that lie on local disk; those in a bucket are the
-//! bucket's to keep, and the backup says where they are. A backup without its completion mark is not restored.
+//! kept from the sweep until it is copied too. So are large objects and xorbs that lie on local disk; those in a bucket
+//! are the bucket's to keep, and the backup says where they are. A backup without its completion mark is not restored.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -26,13 +26,16 @@ pub struct BackupReport {
     pub schema: i64,
     pub taken_ms: i64,
     pub packs: u64,
-    /// Large objects (LFS) copied.
+    /// Large objects (LFS) copied that are stored whole.
     #[serde(default)]
     pub large: u64,
-    /// Where the large objects are that are not in the backup.
+    /// Xorbs copied, each with its index: what the others are made of.
+    #[serde(default)]
+    pub xorbs: u64,
+    /// Where the large objects and xorbs are that are not in the backup.
     #[serde(default)]
     pub large_in: Option<String>,
-    /// Bytes of packs, large objects and rows together.
+    /// Bytes of packs, large objects, xorbs and rows together.
     pub bytes: u64,
 }
 
@@ -54,7 +57,9 @@ pub struct RestoreReport {
     pub packs: u64,
     #[serde(default)]
     pub large: u64,
-    /// Where the large objects are that the backup does not have.
+    #[serde(default)]
+    pub xorbs: u64,
+    /// Where the large objects and xorbs are that the backup does not have.
     #[serde(default)]
     pub large_in: Option<String>,
     pub bytes: u64,
@@ -80,11 +85,11 @@ pub enum RestoreError {
 
 impl std::fmt::Display for BackupReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let BackupReport { packs, large, bytes, .. } = self;
+        let BackupReport { packs, large, xorbs, bytes, .. } = self;
         elsewhere(f, self.large_in.as_deref())?;
         write!(
             f,
-            "backup of {packs} packs, {large} large objects, {bytes} bytes, in {}",
+            "backup of {packs} packs, {large} whole large objects, {xorbs} xorbs, {bytes} bytes, in {}",
             self.directory.display()
         )
     }
@@ -92,11 +97,11 @@ impl std::fmt::Display for BackupReport {
 
 impl std::fmt::Display for RestoreReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let RestoreReport { packs, large, bytes, .. } = self;
+        let RestoreReport { packs, large, xorbs, bytes, .. } = self;
         elsewhere(f, self.large_in.as_deref())?;
         write!(
             f,
-            "restored {packs} packs, {large} large objects, {bytes} bytes, to {}",
+            "restored {packs} packs, {large} whole large objects, {xorbs} xorbs, {bytes} bytes, to {}",
             self.data_dir.display()
         )
     }
@@ -136,6 +141,7 @@ impl Changes {
             taken_ms: self.0.database.clock().now_ms(),
             packs: 0,
             large: 0,
+            xorbs: 0,
             large_in: None,
             bytes: fs::metadata(&rows).map_err(at(&rows))?.len(),
         };
@@ -146,7 +152,7 @@ impl Changes {
         let packs = copied_rows.packs().map_err(unreadable)?;
         let (large, xorbs) = match store.local() {
             Some(_) => (copied_rows.large().map_err(unreadable)?, copied_rows.xorbs().map_err(unreadable)?),
-            None => (Vec::new(), Vec::new()),
+            None => Default::default(),
         };
         // With its scratch directory, which is no part of the backup.
         drop(copied_rows);
@@ -166,7 +172,7 @@ impl Changes {
             report.large_in = Some(store.describe());
             return finish(directory, report);
         };
-        report.large = (large.len() + xorbs.len()) as u64;
+        (report.large, report.xorbs) = (large.len() as u64, xorbs.len() as u64);
         for (key, bytes) in large.into_iter().chain(xorbs.into_iter().flatten()) {
             let (from, to) = (local.path(&key), directory.join(&key));
             let copied = copy_durably(&from, &to).map_err(at(&from))?;
@@ -186,7 +192,7 @@ fn finish(directory: &Path, report: BackupReport) -> Result<BackupReport, Backup
     Ok(report)
 }
 
-/// Turns a complete backup into the data directory `data_dir`, which must not hold data yet. Large objects go into
+/// Turns a complete backup into the data directory `data_dir`, which must not hold data yet. Large objects and xorbs go into
 /// `large_dir`, where `storage.url` names a directory, else into the data directory.
 pub async fn restore(
     backup: &Path,
@@ -215,6 +221,7 @@ pub async fn restore(
         data_dir: data_dir.to_owned(),
         packs: 0,
         large: 0,
+        xorbs: 0,
         large_in: made.large_in,
         bytes: 0,
     };
@@ -237,10 +244,15 @@ pub async fn restore(
         }
     }
     if report.large_in.is_none() {
-        let (large, xorbs) = (made_rows.large()?, made_rows.xorbs()?);
-        report.large = (large.len() + xorbs.len()) as u64;
-        for (key, bytes) in large.into_iter().chain(xorbs.into_iter().flatten()) {
+        for (key, bytes) in made_rows.large()? {
             report.bytes += put(&key, large_dir.unwrap_or(data_dir), bytes)?;
+            report.large += 1;
+        }
+        for files in made_rows.xorbs()? {
+            for (key, bytes) in files {
+                report.bytes += put(&key, large_dir.unwrap_or(data_dir), bytes)?;
+            }
+            report.xorbs += 1;
         }
     }
     drop(made_rows);
@@ -251,6 +263,8 @@ pub async fn restore(
     // A backup holds no manifests: every repository gets one again.
     let restored = Database::open(&partial, Clock::default())?;
     restored.manifests_lost().await?;
+    // Clients may know of xorbs that came after it.
+    xet::begin_epoch(&restored).await?;
     restored.close().await;
     drop(restored);
     rows::put_in_place(&partial, &rows).map_err(at(&rows))?;
@@ -282,7 +296,7 @@ impl Rows {
         Ok(self.database.packs()?)
     }
 
-    /// Keys and sizes of the live xorbs, and of the index beside each.
+    /// Of each live xorb, what files name and what clients remember: keys and sizes of it and of its index.
     fn xorbs(&self) -> Result<Vec<[(String, u64); 2]>, RestoreError> {
         let mut all = Vec::new();
         let mut after = XorbId(0);
@@ -314,7 +328,10 @@ impl Rows {
 fn copy_durably(from: &Path, to: &Path) -> io::Result<u64> {
     let parent = to.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
-    let partial = to.with_extension("copying");
+    // Not in the place of an extension: an index is beside its xorb.
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(".copying");
+    let partial = PathBuf::from(partial);
     let bytes = fs::copy(from, &partial)?;
     File::open(&partial)?.sync_all()?;
     fs::rename(&partial, to)?;

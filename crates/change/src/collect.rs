@@ -6,9 +6,9 @@
 //! There is no clock on objects. Roots are the refs and every old and new value in the ref log younger than the
 //! retention; what they reach is kept, and a push that relied on something else finds the epoch moved and starts over.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use database::{Link, Oid, Repo, RepoId, RepoState, Sha256};
+use database::{Link, Oid, Repo, RepoId, RepoState, Sha256, XetFileId, XetGarbage};
 use repository::compact;
 use repository::pointer::Pointer;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,16 @@ pub struct GcReport {
     pub large_dropped: u64,
     #[serde(default)]
     pub large_bytes_dropped: u64,
+    /// Of these, files in xorbs that nothing needs any more, and the xorbs that only they needed, with their bytes.
+    #[serde(default)]
+    pub xet_files: u64,
+    #[serde(default)]
+    pub xorbs: u64,
+    #[serde(default)]
+    pub xorb_bytes: u64,
+    /// With how many links that were dropped, or would be.
+    #[serde(skip)]
+    xet: BTreeMap<XetFileId, u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +83,14 @@ impl std::fmt::Display for GcReport {
             self.bytes_dropped,
             self.large_dropped,
             self.large_bytes_dropped
+        )?;
+        if self.xet_files == 0 {
+            return Ok(());
+        }
+        let GcReport { xet_files, xorbs, xorb_bytes, .. } = self;
+        write!(
+            f,
+            "; {xet_files} of these are files in xorbs, for which alone {xorbs} xorbs were stored, {xorb_bytes} bytes"
         )
     }
 }
@@ -84,6 +102,9 @@ impl GcReport {
         for link in stored {
             self.large_dropped += 1;
             self.large_bytes_dropped += link.size;
+            if let Some(file) = link.xet() {
+                *self.xet.entry(file).or_default() += 1;
+            }
         }
     }
 }
@@ -120,10 +141,23 @@ impl Changes {
                 after = *last;
             }
         }
+        self.count_xet(&mut report)?;
         if options.purge && !options.dry_run {
+            if let Some(repo) = &options.repo {
+                self.0.objects.xet().purge(repo.id).await?;
+            }
             self.sweep().await.map_err(|source| GcError::Repo { repo: "sweep".to_owned(), source })?;
         }
         Ok(report)
+    }
+
+    /// What was in xorbs can be shared chunk by chunk, so it is counted when all is known.
+    fn count_xet(&self, report: &mut GcReport) -> Result<(), GcError> {
+        let going = |links: u64| if report.dry_run { links } else { 0 };
+        let files: Vec<_> = report.xet.iter().map(|(file, links)| (*file, going(*links))).collect();
+        let XetGarbage { files, xorbs, stored_bytes } = self.0.database.xet_garbage(&files)?;
+        (report.xet_files, report.xorbs, report.xorb_bytes) = (files, xorbs, stored_bytes);
+        Ok(())
     }
 
     async fn gc_repo(&self, repo: &Repo, options: &GcOptions, report: &mut GcReport) -> Result<(), GcError> {

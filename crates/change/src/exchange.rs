@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use storage::{map_file, sync_directory};
 
 use crate::store::{Moments, StoreError};
-use crate::{Changes, needs};
+use crate::{Changes, large, needs};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ImportReport {
@@ -26,6 +26,11 @@ pub struct ImportReport {
     pub large: u64,
     #[serde(default)]
     pub large_bytes: u64,
+    /// Large objects that pointers name and the repository does not have, which may be so: how many, and the first few.
+    #[serde(default)]
+    pub large_missing: u64,
+    #[serde(default)]
+    pub large_missing_named: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,9 @@ pub struct ExportReport {
     /// Large objects that the repository points at and does not have.
     #[serde(default)]
     pub large_missing: Vec<String>,
+    /// Large objects whose bytes are not what they are called, which were left out.
+    #[serde(default)]
+    pub large_damaged: Vec<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +87,12 @@ pub enum ExportError {
 
 impl std::fmt::Display for ImportReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.large_missing > 0 {
+            let (count, named) = (self.large_missing, &self.large_missing_named);
+            writeln!(f, "{count} LFS objects were not there and are left out: {named}")?;
+        }
         write!(f, "imported {} refs, {} objects, {} bytes", self.refs, self.objects, self.bytes)?;
-        large(f, self.large, self.large_bytes)
+        and_large(f, self.large, self.large_bytes)
     }
 }
 
@@ -89,12 +101,15 @@ impl std::fmt::Display for ExportReport {
         for missing in &self.large_missing {
             writeln!(f, "LFS object {missing} is missing")?;
         }
+        for damaged in &self.large_damaged {
+            writeln!(f, "LFS object {damaged} is left out: its bytes are others; run `granary fsck`")?;
+        }
         write!(f, "exported {} refs, {} objects to {}", self.refs, self.objects, self.directory.display())?;
-        large(f, self.large, self.large_bytes)
+        and_large(f, self.large, self.large_bytes)
     }
 }
 
-fn large(f: &mut std::fmt::Formatter<'_>, objects: u64, bytes: u64) -> std::fmt::Result {
+fn and_large(f: &mut std::fmt::Formatter<'_>, objects: u64, bytes: u64) -> std::fmt::Result {
     if objects == 0 { Ok(()) } else { write!(f, ", and {objects} LFS objects, {bytes} bytes") }
 }
 
@@ -198,10 +213,13 @@ impl Changes {
         let unmet = self.0.objects.require(repo.id, &needed).await?;
         let count = self.take_large(repo, actor, &unmet, &taken.large).await?;
         (taken.report.large, taken.report.large_bytes) = (count.objects, count.bytes);
+        let unmet = self.0.objects.require(repo.id, &needed).await?;
         if repo.lfs_incomplete {
+            let missing: Vec<_> = unmet.iter().map(|unmet| unmet.sha256).collect();
+            taken.report.large_missing = missing.len() as u64;
+            taken.report.large_missing_named = large::listed(&missing);
             return Ok(Vec::new());
         }
-        let unmet = self.0.objects.require(repo.id, &needed).await?;
         if unmet.is_empty() {
             return Ok(needed);
         }
@@ -241,7 +259,15 @@ impl Changes {
         let edits: Vec<RefEdit> = edits.collect();
         let head = source.head().filter(|head| source.refs().iter().any(|row| row.name == *head));
         let (refs, objects, bytes) = (edits.len() as u64, ingested.objects(), written.bytes);
-        let report = ImportReport { refs, objects, bytes, large: 0, large_bytes: 0 };
+        let report = ImportReport {
+            refs,
+            objects,
+            bytes,
+            large: 0,
+            large_bytes: 0,
+            large_missing: 0,
+            large_missing_named: String::new(),
+        };
         Ok(Taken {
             edits,
             head_ref: head
@@ -263,7 +289,8 @@ impl Changes {
         let staged = staging.path().join(STAGED);
         // Nothing is deleted under it.
         let no_sweep = self.0.sweeping.read().await;
-        let (large, missing) = self.write_large(&snapshot, &staged.join("lfs/objects")).await?;
+        let large::Written { count: large, missing, damaged } =
+            self.write_large(&snapshot, &staged.join("lfs/objects")).await?;
         drop(no_sweep);
         put_in_place(&staged, &directory)?;
         Ok(ExportReport {
@@ -273,6 +300,7 @@ impl Changes {
             large: large.objects,
             large_bytes: large.bytes,
             large_missing: missing.iter().map(ToString::to_string).collect(),
+            large_damaged: damaged.iter().map(ToString::to_string).collect(),
         })
     }
 }

@@ -14,9 +14,14 @@ pub struct FsckReport {
     pub repos: u64,
     pub packs: u64,
     pub objects: u64,
-    /// Large objects read and hashed, and xorbs.
+    /// Large objects (LFS) that are stored whole, read and hashed.
     #[serde(default)]
     pub large: u64,
+    /// Xorbs read and hashed, and files made of them.
+    #[serde(default)]
+    pub xorbs: u64,
+    #[serde(default)]
+    pub xet_files: u64,
     /// One sentence each; empty means sound.
     pub findings: Vec<String>,
     /// What is missing because somebody wanted it so.
@@ -47,8 +52,8 @@ impl std::fmt::Display for FsckReport {
         };
         write!(
             f,
-            "checked {} repositories, {} packs, {} objects, {} large objects: {verdict}",
-            self.repos, self.packs, self.objects, self.large
+            "checked {} repositories, {} packs, {} objects, {} whole large objects, {} files in {} xorbs: {verdict}",
+            self.repos, self.packs, self.objects, self.large, self.xet_files, self.xorbs
         )
     }
 }
@@ -75,7 +80,7 @@ impl FsckReport {
 const PAGE: u32 = 500;
 
 impl Changes {
-    /// Checks everything, or one repository. Reads every byte of every live pack and large object.
+    /// Checks everything, or one repository. Reads every byte of every live pack, large object and xorb.
     pub async fn fsck(&self, only: Option<&Repo>) -> Result<FsckReport, FsckError> {
         let (changes, repo, only) = (self.clone(), only.map(|repo| repo.id), only.cloned());
         let _no_sweep = self.0.sweeping.read().await;
@@ -88,13 +93,14 @@ impl Changes {
         };
         let checked = report.readable("large objects", checked.map_err(FsckError::from))?;
         report.large = checked.map_or(0, |checked| checked.objects);
-        // Xorbs belong to no repository alone.
-        if repo.is_none() {
-            let findings = &mut report.findings;
-            let checked = objects.xet().check(true, |finding| findings.push(finding.to_string())).await;
-            let checked = report.readable("xorbs", checked.map_err(FsckError::from))?;
-            report.large += checked.map_or(0, |checked| checked.xorbs);
-        }
+        let (xet, findings) = (self.0.objects.xet(), &mut report.findings);
+        let note = |finding: xet::XetFinding| findings.push(finding.to_string());
+        let checked = match repo {
+            None => xet.check(true, note).await,
+            Some(repo) => xet.check_of(repo, true, note).await,
+        };
+        let checked = report.readable("files in xorbs", checked.map_err(FsckError::from))?;
+        (report.xorbs, report.xet_files) = checked.map_or((0, 0), |checked| (checked.xorbs, checked.files));
         Ok(report)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use database::{Link, Oid, Repo, Sha256, UserId};
@@ -17,6 +17,14 @@ use crate::Changes;
 pub(crate) struct Count {
     pub objects: u64,
     pub bytes: u64,
+}
+
+/// What became of the objects that an export wants.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub count: Count,
+    pub missing: Vec<Sha256>,
+    pub damaged: Vec<Sha256>,
 }
 
 /// Links looked up at a time.
@@ -72,24 +80,27 @@ impl Changes {
         Ok(count)
     }
 
-    /// Writes what the live packs of `snapshot` point at into `directory`, as git-lfs keeps it. Also what is missing.
+    /// Writes what the live packs of `snapshot` point at into `directory`, as git-lfs keeps it. Also what is missing, and
+    /// what is not what it is called, which is not written.
     pub(crate) async fn write_large(
         &self,
         snapshot: &Snapshot,
         directory: &Path,
-    ) -> Result<(Count, Vec<Sha256>), StoreError> {
-        let (mut count, mut missing) = (Count::default(), Vec::new());
+    ) -> Result<Written, StoreError> {
+        let Written { mut count, mut missing, mut damaged } = Written::default();
         for pointers in pointed_at(snapshot).chunks(LOOKUP) {
             let ids: Vec<_> = pointers.iter().map(|(sha256, ..)| *sha256).collect();
             let links = self.0.database.links(snapshot.repo().id, &ids).map_err(io::Error::other)?;
             for ((sha256, size, _), link) in pointers.iter().zip(links) {
                 match link.filter(|link| link.is_usable() && link.size == *size) {
                     None => missing.push(*sha256),
-                    Some(link) => {
-                        self.write_one(&link, &directory.join(path_of(sha256))).await?;
-                        count.objects += 1;
-                        count.bytes += size;
-                    }
+                    Some(link) => match self.write_one(&link, &directory.join(path_of(sha256))).await? {
+                        true => {
+                            count.objects += 1;
+                            count.bytes += size;
+                        }
+                        false => damaged.push(*sha256),
+                    },
                 }
             }
         }
@@ -102,24 +113,22 @@ impl Changes {
             })
             .await?;
         }
-        Ok((count, missing))
+        Ok(Written { count, missing, damaged })
     }
 
-    async fn write_one(&self, link: &Link, to: &Path) -> Result<(), StoreError> {
-        let Some(mut reader) = self.0.objects.linked(link).reader(0..link.size).await? else {
-            return Err(StoreError::NotFound);
-        };
-        let path = to.to_owned();
-        let mut file = blocking(move || {
+    /// False if what was read has another SHA-256: then it does not stay.
+    async fn write_one(&self, link: &Link, to: &Path) -> Result<bool, StoreError> {
+        let (path, wrong) = (to.to_owned(), to.to_owned());
+        let file = blocking(move || {
             fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
             File::create(&path)
         })
         .await?;
-        while let Some(piece) = reader.next().await? {
-            file = blocking(move || file.write_all(&piece).map(|()| file)).await?;
+        let is_it = self.0.objects.linked(link).copy_to(file).await? == link.sha256;
+        if !is_it {
+            blocking(move || fs::remove_file(wrong)).await?;
         }
-        blocking(move || file.sync_all()).await?;
-        Ok(())
+        Ok(is_it)
     }
 }
 

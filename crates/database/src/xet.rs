@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{BackingId, Proof, Quota, RepoId, Sha256, UploadId, UserId};
+use crate::{BackingId, Proof, Quota, RepoId, RepoPath, Sha256, UploadId, UserId};
 
 /// Names a stored xorb. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -196,6 +196,44 @@ pub struct XetStats {
     pub files: u64,
     /// Of the files, as if each were stored whole.
     pub file_bytes: u64,
+}
+
+/// What a collection lets go of, or would: files that nothing links, and xorbs that no other file needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct XetGarbage {
+    pub files: u64,
+    pub xorbs: u64,
+    /// Of the xorbs, as they are stored.
+    pub stored_bytes: u64,
+}
+
+/// What a repository has of large objects, or all have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LargeStats {
+    pub objects: u64,
+    /// Of the objects, as they are read.
+    pub logical_bytes: u64,
+    /// Of whole objects and of xorbs that nobody else needs, as they are stored.
+    pub own_bytes: u64,
+    /// Of those that other repositories need as well.
+    pub shared_bytes: u64,
+}
+
+impl LargeStats {
+    pub fn stored_bytes(&self) -> u64 {
+        self.own_bytes + self.shared_bytes
+    }
+}
+
+/// Of all live repositories that have large objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllLargeStats {
+    /// In order of kind and name.
+    pub repos: Vec<(RepoPath, LargeStats)>,
+    /// What several repositories need counts once, as shared.
+    pub all: LargeStats,
+    /// Of xorbs that no file needs, and that are kept since clients may remember them.
+    pub kept_bytes: u64,
 }
 
 #[cfg(test)]

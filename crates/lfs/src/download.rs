@@ -1,13 +1,17 @@
 //! Who may read which object, and its bytes where they pass through the hub.
 
+use std::fs::File;
+use std::io::Write;
 use std::ops::Range;
 
 use auth::transfer::{Grant, Operation};
 use auth::{Authorized, Read};
+use aws_lc_rs::digest::{Context, SHA256};
 use database::{Link, LinkState, Proof, Sha256, UserId, XetFileId};
 use storage::StoreError;
 
 use crate::counters::count;
+use crate::publish::blocking;
 use crate::wire::batch::is_empty_object;
 use crate::{Body, Objects, OpenError};
 
@@ -87,6 +91,23 @@ impl Object {
         };
         count(&objects.counters.bytes_out, len);
         Ok(Some(body))
+    }
+
+    /// Writes all its bytes into `file`, durably, and says what they are: of an object that is only possessed, or that a disk
+    /// got wrong, something else than its name.
+    pub async fn copy_to(&self, mut file: File) -> Result<Sha256, StoreError> {
+        let mut hasher = Context::new(&SHA256);
+        if let Some(mut body) = self.reader(0..self.size).await? {
+            while let Some(piece) = body.next().await? {
+                let written = blocking(move || {
+                    hasher.update(&piece);
+                    file.write_all(&piece).map(|()| (file, hasher))
+                });
+                (file, hasher) = written.await?;
+            }
+        }
+        let digest = blocking(move || file.sync_all().map(|()| hasher.finish())).await?;
+        Ok(Sha256(digest.as_ref().try_into().expect("because SHA-256 has 32 bytes")))
     }
 }
 

@@ -59,7 +59,17 @@ pub enum Command {
     /// Large objects
     #[command(subcommand)]
     Lfs(Lfs),
-    /// Check rows, packs and objects; exits with 1 if something is wrong
+    /// Print how many bytes of large objects there are, how many of them are stored, and whether for one repository alone:
+    /// of each and of all
+    Stats {
+        /// Only this repository
+        #[arg(long)]
+        repo: Option<RepoPath>,
+        /// As a JSON document
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check rows, packs, objects and xorbs; exits with 1 if something is wrong
     Fsck {
         /// Only this repository
         #[arg(long)]
@@ -375,6 +385,8 @@ mod tests {
             "lfs remove datasets/ann/x e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "lfs rotate-keys",
             "lfs moved",
+            "stats",
+            "stats --repo datasets/ann/x --json",
             "fsck --repo ann/x",
             "gc --dry-run",
             "gc --purge ann/x",

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use database::{Clock, Database, DbError};
+use database::{Clock, Database, DbError, XorbId};
 use lfs::Objects;
 use serde::{Deserialize, Serialize};
 use storage::{
@@ -74,7 +74,8 @@ struct Examined {
 pub async fn open(config: &Config, disk: &Disk, database: &Database) -> Result<ObjectStore, PlaceError> {
     let url = config.storage.url.as_ref();
     let stats = database.stats()?;
-    let is_used = stats.objects + stats.uploads_open > 0;
+    let has_xorbs = !database.xorbs_after(XorbId(0), 1)?.is_empty();
+    let is_used = stats.objects + stats.uploads_open > 0 || has_xorbs;
     let place = match Place::known(database)? {
         Some(known) if known.name == name(url) => known,
         // Before there was a choice, and before the first start.

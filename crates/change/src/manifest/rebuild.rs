@@ -61,7 +61,7 @@ const READ_FROM: &str = "manifests.before-rebuild";
 /// gone. Can be repeated if it is cut off: the rows appear under their name last.
 ///
 /// Large objects are looked for in `store` (the data directory, if `None`): those that LFS pointers name are read,
-/// proven and linked.
+/// proven and linked. Files in xorbs are not found again, and that is said: their lists of chunks were in the rows.
 pub async fn rebuild(data_dir: &Path, store: Option<ObjectStore>) -> Result<RebuildReport, RebuildError> {
     let rows = data_dir.join("granary.db");
     if rows.exists() {
@@ -211,7 +211,16 @@ async fn adopt_large(
     if missing.is_empty() {
         return Ok(());
     }
-    Err(format!("{}: LFS objects are not in the store: {}", repo.path, large::listed(&missing)))
+    let text = format!("{}: LFS objects are not in the store: {}", repo.path, large::listed(&missing));
+    // Which chunks a file has is said by rows alone.
+    let xorbs = objects.store().keys_under("xorbs/").await.map_err(|error| error.to_string())?;
+    match xorbs.is_empty() {
+        true => Err(text),
+        false => Err(format!(
+            "{text}; those that came by Xet are in xorbs, of which only the lost rows and their backups say how to \
+             put them together: upload them again"
+        )),
+    }
 }
 
 /// Two manifests may tell the same name if a rename or a deletion was not journalled any more. Neither repository is

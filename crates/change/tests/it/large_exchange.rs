@@ -109,7 +109,9 @@ async fn an_incomplete_repository_takes_what_there_is() {
     two.lay(&git_directory, &two.bytes);
     let repo = hub.incomplete_repo("mirror").await;
     let report = hub.changes.import(&repo, git.directory.clone(), None).await.unwrap();
-    assert_eq!((report.refs, report.large), (2, 1));
+    assert_eq!((report.refs, report.large, report.large_missing), (2, 1, 1));
+    let told = format!("1 LFS objects were not there and are left out: {}\nimported 2 refs", one.sha256);
+    assert!(report.to_string().starts_with(&told), "{report}");
     assert_eq!(hub.tip(&repo, MAIN), Some(git.tip()));
     assert!(!hub.has(&repo, &one) && hub.has(&repo, &two));
     hub.assert_sound().await;

@@ -10,6 +10,7 @@ mod large_bounds;
 mod large_collect;
 mod large_exchange;
 mod large_safety;
+mod large_xet;
 mod large_xorbs;
 mod locks;
 mod manifest;

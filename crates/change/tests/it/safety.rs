@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use crate::hub::{Hub, Large, hub, open};
+use crate::large_xet::Packed;
 
 const MAIN: &str = "refs/heads/main";
 
@@ -132,6 +133,7 @@ async fn rows_of_large_objects(hub: &Hub, user: UserId) {
     db.set_multipart(id, vec![(awaited.sha256, "x".to_owned())]).await.unwrap();
     let main = Some(MAIN.to_owned());
     db.create_lock(repo.id, "weights.bin".to_owned(), main, user, 1).await.unwrap();
+    hub.bring(&repo, &Packed::new(1), 2).await;
     db.set_quota("ada".parse().unwrap(), Some(1 << 40)).await.unwrap();
     rows_of_the_hub(hub, repo.id, user).await;
 }

@@ -257,13 +257,14 @@ fn write_action<S: Serializer>(
     header: Option<&impl Serialize>,
     expires_in: Duration,
 ) -> Result<S::Ok, S::Error> {
-    /// Of git-lfs, in both directions.
-    const EXPIRES_IN_MAX: u64 = i32::MAX as u64;
+    /// Of git-lfs, in both directions; 0 is "never" to it.
+    const EXPIRES_IN: std::ops::RangeInclusive<u64> = 1..=i32::MAX as u64;
     let mut action = serializer.serialize_map(None)?;
     action.serialize_entry("href", href)?;
     if let Some(header) = header {
         action.serialize_entry("header", header)?;
     }
-    action.serialize_entry("expires_in", &expires_in.as_secs().min(EXPIRES_IN_MAX))?;
+    action
+        .serialize_entry("expires_in", &expires_in.as_secs().clamp(*EXPIRES_IN.start(), *EXPIRES_IN.end()))?;
     action.end()
 }

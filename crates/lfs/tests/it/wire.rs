@@ -282,8 +282,13 @@ fn keys_of_parts_sort_as_their_numbers() {
 
 #[test]
 fn lifetimes_fit_into_what_git_lfs_reads() {
-    let action = Action::bare("h".into(), Duration::from_secs(u64::MAX));
-    assert!(answered(Transfer::Basic, Outcome::Download(action)).contains("\"expires_in\":2147483647}"));
+    // It takes 0 for "never".
+    for (lifetime, told) in
+        [(Duration::from_secs(u64::MAX), 2_147_483_647), (Duration::from_millis(999), 1), (Duration::ZERO, 1)]
+    {
+        let answer = answered(Transfer::Basic, Outcome::Download(Action::bare("h".into(), lifetime)));
+        assert!(answer.contains(&format!("\"expires_in\":{told}}}")), "{answer}");
+    }
 }
 
 fn lock() -> Lock {

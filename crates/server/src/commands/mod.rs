@@ -93,6 +93,10 @@ fn run(cli: Cli) -> Result<bool, CommandError> {
         Command::Rebuild => return quiet(&config).and_then(|()| local::rebuild(&config)),
         Command::Lfs(cli::Lfs::Moved) => return quiet(&config).and_then(|()| local::moved(config)),
         Command::Doctor => return quiet(&config).and_then(|()| local::doctor(config)),
+        Command::Stats { repo, json: true } => {
+            let operation = Operation::Stats { repo: repo.map(|repo| repo.to_string()) };
+            return quiet(&config).and_then(|()| owner::run_as(config, operation, owner::Form::Json));
+        }
         Command::Repo(cli::Repo::List) => return quiet(&config).and_then(|()| owner::list_repos(config)),
         other => operation(other)?,
     };
@@ -124,6 +128,7 @@ fn operation(command: Command) -> Result<Operation, CommandError> {
         Command::Quota { namespace, set } => Operation::Quota { namespace, set },
         Command::Lfs(cli::Lfs::Remove { repo, oid }) => Operation::LfsRemove { repo, oid },
         Command::Lfs(cli::Lfs::RotateKeys) => Operation::LfsRotateKeys {},
+        Command::Stats { repo, .. } => Operation::Stats { repo: repo.map(|repo| repo.to_string()) },
         Command::Fsck { repo } => Operation::Fsck { repo: repo.map(|repo| repo.to_string()) },
         Command::Gc(cli::Gc { dry_run, repo, purge }) => {
             let is_purge = purge.is_some();

@@ -21,8 +21,20 @@ pub(super) enum Owner {
     Server { data_dir: PathBuf },
 }
 
+/// How an outcome is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Text,
+    Json,
+}
+
 /// Runs one operation and prints its outcome. False if it found faults.
 pub(super) fn run(config: Config, operation: Operation) -> Result<bool, CommandError> {
+    run_as(config, operation, Form::Text)
+}
+
+/// As [`run`]; only statistics have a form for programs.
+pub(super) fn run_as(config: Config, operation: Operation, form: Form) -> Result<bool, CommandError> {
     runtime()?.block_on(async {
         let owner = Owner::find(config, creates_data(&operation)).await?;
         if let (Owner::Us(_), Operation::AdvanceClock { .. }) = (&owner, &operation) {
@@ -32,7 +44,10 @@ pub(super) fn run(config: Config, operation: Operation) -> Result<bool, CommandE
         let outcome = owner.run(operation).await;
         owner.close().await;
         let outcome = outcome?;
-        print(&outcome)?;
+        match (&outcome, form) {
+            (Outcome::Stats(stats), Form::Json) => print(&serde_json::json!(stats))?,
+            (outcome, _) => print(outcome)?,
+        }
         Ok(outcome.is_good())
     })
 }

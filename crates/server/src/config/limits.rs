@@ -1,5 +1,7 @@
 //! The configured limits, as the crates below take them.
 
+use std::time::Duration;
+
 use super::{Config, Size};
 
 impl Config {
@@ -72,6 +74,24 @@ impl Config {
             object_bytes_max: config.object_bytes.bytes(),
             uploads_max: config.uploads.get(),
             touch_after: default.touch_after.min(retention / 2),
+            xet: self.xet_config(),
+            ..default
+        }
+    }
+
+    /// For `xet`: whose chunks are found by whom, and what is done at once.
+    fn xet_config(&self) -> ::xet::Config {
+        let (config, default) = (&self.xet, ::xet::Config::default());
+        let lease = config.lease.duration();
+        ::xet::Config {
+            file_bytes_max: self.lfs.object_bytes.bytes(),
+            xorbs_max: config.uploads.get(),
+            shards_max: config.shards.get(),
+            address_lifetime: config.address_lifetime.duration().max(ADDRESS_LIFETIME_MIN),
+            dedup_scope: config.dedup_scope.into(),
+            // What is told of chunks must not outlive them.
+            dedup_lifetime: default.dedup_lifetime.min(lease / 2),
+            lease,
             ..default
         }
     }
@@ -104,6 +124,8 @@ impl Config {
 /// Of a batch request, with room to spare: an oid and a size take about 100.
 const BATCH_OBJECT_BYTES: usize = 512;
 const PART_BYTES_MIN: u64 = 5 << 20;
+/// They are counted in seconds.
+const ADDRESS_LIFETIME_MIN: Duration = Duration::from_secs(1);
 
 fn in_memory(size: Size) -> usize {
     usize::try_from(size.bytes()).unwrap_or(usize::MAX)
@@ -128,6 +150,28 @@ mod tests {
         assert_eq!(text(&config.wire_limits()), text(&lfs::wire::Limits::default()));
         assert_eq!(text(&config.cache_limits()), text(&repository::snapshot::CacheLimits::default()));
         assert_eq!(text(&config.protocol_limits()), text(&git_protocol::Limits::default()));
+    }
+
+    #[test]
+    fn what_is_set_for_xet_is_what_it_does() {
+        let text = "[xet]\ndedup_scope = 'repo'\nlease = '2d'\nuploads = 3\nshards = 2\naddress_lifetime = '10m'\n\
+                    [lfs]\nobject_bytes = '1GiB'";
+        let config: Config = toml::from_str(text).unwrap();
+        let xet = config.objects_config().xet;
+        let hours = |count: u64| Duration::from_secs(count * 3600);
+        assert_eq!(xet.dedup_scope, ::xet::DedupScope::Repo);
+        assert_eq!((xet.lease, xet.dedup_lifetime), (hours(48), hours(24)));
+        assert_eq!((xet.xorbs_max, xet.shards_max, xet.file_bytes_max), (3, 2, 1 << 30));
+        assert_eq!(xet.address_lifetime, Duration::from_secs(600));
+        for (wrong, expected) in [
+            ("lifetime = '1h'", "unknown field `lifetime`"),
+            ("dedup_scope = 'all'", "unknown variant `all`"),
+            ("uploads = 0", "nonzero"),
+            ("lease = 28", "a length of time such as"),
+        ] {
+            let error = toml::from_str::<Config>(&format!("[xet]\n{wrong}")).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod load;
 mod network;
 mod objects;
 pub mod units;
+mod xet;
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -21,6 +22,7 @@ pub use load::{ConfigError, environment, load};
 pub use network::{Network, NetworkError};
 pub use objects::{Lfs, Secret, SecretError, StorageUrl, StorageUrlError};
 pub use units::{Size, Span};
+pub use xet::{DedupScope, Xet};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,6 +30,7 @@ pub struct Config {
     pub server: Server,
     pub storage: Storage,
     pub lfs: Lfs,
+    pub xet: Xet,
     pub limits: Limits,
     pub auth: Auth,
     pub repos: Repos,

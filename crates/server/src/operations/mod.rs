@@ -8,6 +8,7 @@ mod objects;
 mod orgs;
 mod outcome;
 mod repos;
+mod stats;
 mod users;
 
 use std::fmt::Display;
@@ -28,6 +29,7 @@ pub use error::OperationError;
 pub use outcome::{
     MemberLine, OrgLine, Outcome, QuotaLine, RepoLine, TokenIssued, TokenLine, UserLine, timestamp,
 };
+pub use stats::{RepoStats, Stats, StatsLine};
 
 /// Paths in it are absolute: the two processes need not share a working directory.
 #[derive(Debug, Serialize, Deserialize)]
@@ -124,6 +126,11 @@ pub enum Operation {
     },
     /// Signs links by a new key; those handed out stay good until they expire.
     LfsRotateKeys {},
+    /// What large objects take.
+    Stats {
+        /// A repository's path, or all.
+        repo: Option<String>,
+    },
     Fsck {
         /// A repository's path, or all.
         repo: Option<String>,
@@ -231,6 +238,10 @@ pub async fn run(node: &Arc<Node>, operation: Operation) -> Result<Outcome, Oper
         Operation::Quota { namespace, set } => objects::quota(node, namespace, set).await,
         Operation::LfsRemove { repo, oid } => objects::remove(node, &repo, oid).await,
         Operation::LfsRotateKeys {} => objects::rotate_keys(node).await,
+        Operation::Stats { repo } => {
+            let repo = repos::one_or_all(node, repo.as_deref())?;
+            stats::of(node, repo).await
+        }
         Operation::Fsck { repo } => {
             let repo = repos::one_or_all(node, repo.as_deref())?;
             Ok(Outcome::Fsck(node.changes.fsck(repo.as_ref()).await?))

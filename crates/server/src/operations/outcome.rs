@@ -6,7 +6,7 @@ use auth::TokenSecret;
 use database::{Repo, Token, TokenRole, User, Visibility};
 use serde::{Deserialize, Serialize};
 
-use super::{OrgRole, Role};
+use super::{OrgRole, Role, Stats};
 use crate::doctor;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +21,7 @@ pub enum Outcome {
     Members(Vec<MemberLine>),
     Repos(Vec<RepoLine>),
     Quota(QuotaLine),
+    Stats(Stats),
     Import(change::ImportReport),
     Export(change::ExportReport),
     Fsck(change::FsckReport),
@@ -128,6 +129,7 @@ impl fmt::Display for Outcome {
             Outcome::Members(members) => lines(f, members),
             Outcome::Repos(repos) => lines(f, repos),
             Outcome::Quota(line) => line.fmt(f),
+            Outcome::Stats(stats) => stats.fmt(f),
             Outcome::Import(report) => report.fmt(f),
             Outcome::Export(report) => report.fmt(f),
             Outcome::Fsck(report) => report.fmt(f),

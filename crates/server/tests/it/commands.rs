@@ -158,6 +158,12 @@ fn maintenance_backup_and_restore() {
     both_ways(|granary| {
         granary.ok("repo create admin/model");
         granary.ok("gc --dry-run");
+        assert!(granary.ok("stats").ends_with("\nall               0      0       0      0       0      -"));
+        let stats = granary.ok("stats --json");
+        assert!(stats.starts_with(r#"{"all":{"logical_bytes":0,"#), "{stats}");
+        let one = granary.ok("stats --repo admin/model --json");
+        assert!(one.starts_with(r#"{"repos":[{"logical_bytes":0,"#), "{one}");
+        assert!(granary.fails("stats --repo admin/none").contains("no repository admin/none"));
         granary.ok("gc --purge admin/model");
         granary.ok("maintain");
         granary.ok("maintain --now");
@@ -268,7 +274,7 @@ fn large_objects_stay_where_they_are_until_they_are_said_to_have_moved() {
     granary.ok("fsck");
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+pub fn copy(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();

@@ -55,6 +55,19 @@ impl Hub {
                 NewRepo { path, visibility, mirror: false, blob_bytes_max: None, lfs_incomplete: false };
             node.database.create_repo(new).await.unwrap();
         }
+        Hub::serving(node, ann, bob, directory).await
+    }
+
+    /// As it is after a restore from `backup`: another server, with the same users.
+    pub async fn restored(&self, backup: &Path) -> Hub {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::create(&directory.path().join("data")).unwrap();
+        change::restore(backup, data_dir.path(), None).await.unwrap();
+        let node = Node::open(self.node.config.clone(), data_dir).await.unwrap();
+        Hub::serving(node, self.ann.clone(), self.bob.clone(), directory).await
+    }
+
+    async fn serving(node: Arc<Node>, ann: String, bob: String, directory: tempfile::TempDir) -> Hub {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();

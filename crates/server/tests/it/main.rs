@@ -10,3 +10,4 @@ mod http;
 mod hub;
 mod lfs;
 mod serving;
+mod xet;

@@ -3,11 +3,12 @@
 use std::sync::{Arc, OnceLock, RwLock};
 use std::time::Duration;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Region, RequestChecksumCalculation, ResponseChecksumValidation,
-    StalledStreamProtectionConfig,
+    BehaviorVersion, IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    SharedHttpClient, StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
@@ -43,10 +44,17 @@ impl Bucket {
         let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
         let http = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
         let credentials = credentials::provider(&config, http.clone()).await;
+        Ok(Bucket::of(config, http, credentials))
+    }
+
+    fn of(config: S3Config, http: SharedHttpClient, credentials: SharedCredentialsProvider) -> Bucket {
         let mut settings = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(http)
             .credentials_provider(credentials.clone())
+            // The provider knows how long its credentials are good. A second cache would go on with a set that the signer
+            // has left, into the last minute.
+            .identity_cache(IdentityCache::no_cache())
             .region(Region::new(config.region.clone()))
             .force_path_style(config.path_style)
             .timeout_config(control_timeouts(config.timeout))
@@ -68,7 +76,7 @@ impl Bucket {
         let capabilities = RwLock::new(Capabilities::default());
         let identity = Identity::new(Expected::Any);
         let spool = OnceLock::new();
-        Ok(Bucket(Arc::new(Inner { config, client, credentials, capabilities, identity, buffers, spool })))
+        Bucket(Arc::new(Inner { config, client, credentials, capabilities, identity, buffers, spool }))
     }
 
     pub(crate) fn describe(&self) -> String {
@@ -279,7 +287,69 @@ fn meaning(status: u16, code: &str, message: String) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::time::SystemTime;
+
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::{ProvideCredentials, future};
+    use database::Clock;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::super::S3Credentials;
     use super::*;
+
+    /// Gives another key each time, good for an hour.
+    #[derive(Debug, Default)]
+    struct Issuer(AtomicUsize);
+
+    impl ProvideCredentials for Issuer {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            let in_an_hour = Clock::default().now_ms() as u64 + 3_600_000;
+            let (number, end) =
+                (self.0.fetch_add(1, Relaxed), SystemTime::UNIX_EPOCH + Duration::from_millis(in_an_hour));
+            let credentials = Credentials::new(format!("key-{number}"), "secret", None, Some(end), "test");
+            future::ProvideCredentials::ready(Ok(credentials))
+        }
+    }
+
+    #[tokio::test]
+    async fn each_request_is_signed_by_the_credentials_of_now() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = S3Config {
+            bucket: "models".into(),
+            prefix: String::new(),
+            region: "eu-west-1".into(),
+            endpoint: Some(format!("http://{}", server.local_addr().unwrap())),
+            public_endpoint: None,
+            path_style: true,
+            credentials: S3Credentials::Ambient,
+            part_buffers: 1,
+            part_size: 8 << 20,
+            timeout: Duration::from_secs(5),
+            clock: Clock::default(),
+        };
+        let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+        let http = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
+        let bucket = Bucket::of(config, http, SharedCredentialsProvider::new(Issuer::default()));
+        for number in 0..3 {
+            let answered = async {
+                let (mut stream, _) = server.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(stream.read_u8().await.unwrap());
+                }
+                let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+                String::from_utf8(head).unwrap()
+            };
+            let (found, head) = tokio::join!(bucket.head_object("objects/x"), answered);
+            assert_eq!(found.unwrap(), None);
+            assert!(head.contains(&format!("Credential=key-{number}/")), "{head}");
+        }
+    }
 
     #[test]
     fn answers_of_buckets_are_told_apart_by_what_can_be_done() {

@@ -54,6 +54,8 @@ struct Inner {
 const EXPIRES_MAX_S: i64 = 7 * 24 * 60 * 60;
 /// Downloads are signed as of the last multiple of this, so that caches see the same URL again.
 const ROUNDING_S: i64 = 5 * 60;
+/// Git LFS takes an action that is good for 0 seconds for one that is good for ever.
+const LIFETIME_MIN: Duration = Duration::from_secs(1);
 /// No browser is to show an object as a page of the bucket's host, and no client is to decode it, whatever it was stored
 /// as: of an upload's headers those that S3 keeps need not be signed, so whoever has its URL chooses them. (Clients know
 /// `identity`, which git-lfs, curl and Python's were seen to take.)
@@ -176,12 +178,12 @@ impl Signer {
     }
 
     /// How long a URL signed now can live: a longer lifetime asked for is cut to this. A week, or what is left of the
-    /// credentials.
+    /// credentials; a second at least, since to clients none is no limit.
     pub fn lifetime_max(&self) -> Duration {
         let protocol_ms = (EXPIRES_MAX_S - ROUNDING_S) * 1000;
         let left_ms = |end_ms: i64| end_ms - UNUSED_MS - world_ms(&self.0.clock);
         let max_ms = self.0.expiry_ms.map_or(protocol_ms, |end_ms| left_ms(end_ms).min(protocol_ms));
-        Duration::from_millis(u64::try_from(max_ms).unwrap_or(0))
+        Duration::from_millis(u64::try_from(max_ms).unwrap_or(0)).max(LIFETIME_MIN)
     }
 }
 
@@ -269,7 +271,9 @@ mod tests {
     fn temporary_credentials_cut_lifetimes() {
         let left = signer(3600).lifetime_max().as_secs();
         assert!((3530..=3540).contains(&left), "{left}");
-        assert_eq!(signer(30).lifetime_max(), Duration::ZERO);
+        for left_s in [61, 60, 30] {
+            assert_eq!(signer(left_s).lifetime_max(), LIFETIME_MIN, "{left_s}");
+        }
         assert_eq!(signer(30 * 24 * 3600).lifetime_max().as_secs(), 7 * 24 * 3600 - 300);
 
         let url = signer(3600).part("objects/x", "upload", 1, Duration::from_secs(24 * 3600));

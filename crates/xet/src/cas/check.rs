@@ -1,8 +1,9 @@
 //! Every stored xorb is what its index says, and every term of a file is in it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use database::{DbError, XetFile, XetFileId, XetTerm, Xorb, XorbId};
+use database::{DbError, RepoId, XetFile, XetFileId, XetTerm, Xorb, XorbId};
 use serde::{Deserialize, Serialize};
 use storage::StoreError;
 
@@ -71,15 +72,7 @@ impl Cas {
             let Some(last) = page.last() else { break };
             after = last.id;
             for xorb in page {
-                counts.xorbs += 1;
-                counts.bytes += xorb.stored_bytes;
-                let problem = self.problem_of_xorb(&xorb, rehash).await;
-                // It may have been collected since it was listed.
-                let is_live = || self.0.database.xorb(&xorb.hash).is_ok_and(|live| live == Some(xorb));
-                if let Some(problem) = problem.filter(|_| is_live()) {
-                    counts.findings += 1;
-                    report(XetFinding::Xorb { key: xorb.storage_key(), problem });
-                }
+                self.note_xorb(xorb, rehash, &mut counts, &mut report).await;
             }
         }
         let mut after = XetFileId(0);
@@ -88,14 +81,72 @@ impl Cas {
             let Some(last) = page.last() else { return Ok(counts) };
             after = last.id;
             for file in page {
-                counts.files += 1;
-                let problem = self.problem_of_file(&file).await?;
-                if let Some(problem) = problem.filter(|_| self.is_there(file.id)) {
-                    counts.findings += 1;
-                    report(XetFinding::File { hash: file.hash.into(), problem });
-                }
+                self.note_file(&file, &mut counts, &mut report).await?;
             }
         }
+    }
+
+    /// As [`Cas::check`], of the files that `repo` links and the xorbs they are made of, each once.
+    pub async fn check_of(
+        &self,
+        repo: RepoId,
+        rehash: bool,
+        mut report: impl FnMut(XetFinding),
+    ) -> Result<XetCheckReport, DbError> {
+        let mut counts = XetCheckReport::default();
+        let (mut files, mut xorbs) = (BTreeSet::new(), BTreeSet::new());
+        let mut after = None;
+        loop {
+            let page = self.0.database.links_after(repo, after, PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.sha256);
+            files.extend(page.iter().filter_map(|link| link.xet()));
+        }
+        for id in files {
+            let Some(file) = self.0.database.xet_file(id)? else { continue };
+            self.note_file(&file, &mut counts, &mut report).await?;
+            xorbs.extend(file.terms.iter().map(|term| term.xorb));
+        }
+        for id in xorbs {
+            // That it has no row was said of the file.
+            if let Some(xorb) = self.0.database.xorbs(&[id])?.into_iter().next().flatten() {
+                self.note_xorb(xorb, rehash, &mut counts, &mut report).await;
+            }
+        }
+        Ok(counts)
+    }
+
+    async fn note_xorb(
+        &self,
+        xorb: Xorb,
+        rehash: bool,
+        counts: &mut XetCheckReport,
+        report: &mut impl FnMut(XetFinding),
+    ) {
+        counts.xorbs += 1;
+        counts.bytes += xorb.stored_bytes;
+        let problem = self.problem_of_xorb(&xorb, rehash).await;
+        // It may have been collected since it was listed.
+        let is_live = || self.0.database.xorb(&xorb.hash).is_ok_and(|live| live == Some(xorb));
+        if let Some(problem) = problem.filter(|_| is_live()) {
+            counts.findings += 1;
+            report(XetFinding::Xorb { key: xorb.storage_key(), problem });
+        }
+    }
+
+    async fn note_file(
+        &self,
+        file: &XetFile,
+        counts: &mut XetCheckReport,
+        report: &mut impl FnMut(XetFinding),
+    ) -> Result<(), DbError> {
+        counts.files += 1;
+        let problem = self.problem_of_file(file).await?;
+        if let Some(problem) = problem.filter(|_| self.is_there(file.id)) {
+            counts.findings += 1;
+            report(XetFinding::File { hash: file.hash.into(), problem });
+        }
+        Ok(())
     }
 
     fn is_there(&self, id: XetFileId) -> bool {

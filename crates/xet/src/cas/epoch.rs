@@ -15,7 +15,8 @@ impl Cas {
     }
 }
 
-/// From now on there is another epoch: after a restore from a backup, which may lack what clients know of.
+/// From now on there is another epoch: after a restore from a backup, which may lack what clients know of, and after
+/// xorbs went that clients were promised.
 pub async fn begin_epoch(database: &Database) -> Result<(), DbError> {
     database.set_setting(SETTING, &format!("e{}", database.clock().now_ms())).await
 }

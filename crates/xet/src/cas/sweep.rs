@@ -1,7 +1,7 @@
 //! What nobody needs: files whose backings are gone, xorbs that no file names and no client remembers.
 
 use database::fault::{self, Point};
-use database::{DbError, Xorb, XorbId};
+use database::{DbError, RepoId, Xorb, XorbId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -56,6 +56,23 @@ impl Cas {
         }
         self.delete_due(&mut report, ends).await?;
         Ok(report)
+    }
+
+    /// What no object of the repository needs any more, and nobody else's either, is not kept for clients that remember it:
+    /// the next sweep deletes it, and clients are made to forget. How many xorbs.
+    pub async fn purge(&self, repo: RepoId) -> Result<u64, DbError> {
+        let database = &self.0.database;
+        while database.drop_xet_backings(BATCH).await? == BATCH as usize {}
+        let (mut condemned, mut after) = (0, Some(XorbId(0)));
+        while let Some(id) = after {
+            let (more, last) = database.release_xorbs(repo, id, LOOKED).await?;
+            condemned += more as u64;
+            after = last;
+        }
+        if condemned > 0 {
+            super::begin_epoch(database).await?;
+        }
+        Ok(condemned)
     }
 
     async fn delete_due(&self, report: &mut XetSweepReport, ends: Instant) -> Result<(), DbError> {

@@ -1,11 +1,13 @@
 //! What nobody needs: files without backings, xorbs without files.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::xorbs::{xorb, xorb_sql};
 use crate::sqlite::checksum::XORB;
 use crate::sqlite::{Database, DbError, all};
-use crate::{BackingId, BlobState, XetFileId, Xorb, XorbId};
+use crate::{BackingId, BlobState, RepoId, XetFileId, XetGarbage, Xorb, XorbId};
 
 impl Database {
     /// Forgets up to `limit` condemned backings in xorbs that are due, and each file that no other names: there are no bytes
@@ -69,6 +71,82 @@ impl Database {
             })
             .await?;
         Ok((condemned, last))
+    }
+
+    /// The repo lets go of xorbs behind `after` that none of its live objects needs, `looked` at most; those that are nobody
+    /// else's then are condemned, due at once, whatever clients remember. How many, and the last that was looked at:
+    /// `None` if there are no more.
+    pub async fn release_xorbs(
+        &self,
+        repo: RepoId,
+        after: XorbId,
+        looked: u32,
+    ) -> Result<(usize, Option<XorbId>), DbError> {
+        let sql =
+            "SELECT xorb_id FROM repo_xorb WHERE repo_id = ?1 AND xorb_id > ?2 ORDER BY xorb_id LIMIT ?3";
+        let found: Vec<XorbId> =
+            self.read(|conn| all(conn, sql, params![repo, after, looked], |row| row.get(0)))?;
+        let last = found.last().copied().filter(|_| found.len() == looked as usize);
+        if found.is_empty() {
+            return Ok((0, None));
+        }
+        let condemned = self
+            .write(move |conn, now_ms| {
+                let mut condemned = 0;
+                for id in found {
+                    let needed = "SELECT 1 FROM xet_file_xorb f JOIN xet_backing x ON x.file_id = f.file_id
+                                  JOIN repo_object o ON o.backing_id = x.backing_id
+                                  WHERE f.xorb_id = ?2 AND o.repo_id = ?1 AND o.state = 0";
+                    if conn.prepare_cached(needed)?.exists(params![repo, id])? {
+                        continue;
+                    }
+                    let sql = "DELETE FROM repo_xorb WHERE repo_id = ?1 AND xorb_id = ?2";
+                    conn.prepare_cached(sql)?.execute(params![repo, id])?;
+                    let free = "id = ?1 AND state = 1
+                                AND NOT EXISTS (SELECT 1 FROM xet_file_xorb WHERE xorb_id = ?1)
+                                AND NOT EXISTS (SELECT 1 FROM repo_xorb WHERE xorb_id = ?1)";
+                    let Some(mut row) = XORB.record(conn, free, [id])? else { continue };
+                    row.set("state", BlobState::Condemned)?;
+                    row.set("not_before_ms", now_ms)?;
+                    row.write(conn)?;
+                    conn.prepare_cached("DELETE FROM dedup_key WHERE xorb_id = ?1")?.execute([id])?;
+                    condemned += 1;
+                }
+                Ok::<_, DbError>(condemned)
+            })
+            .await?;
+        Ok((condemned, last))
+    }
+
+    /// Of `files`, each once and with how many of its live links are to go: those that are left without any, and the xorbs
+    /// that only they name.
+    pub fn xet_garbage(&self, files: &[(XetFileId, u64)]) -> Result<XetGarbage, DbError> {
+        self.0.readers.snapshot(|conn| {
+            let mut garbage = XetGarbage::default();
+            let (mut gone, mut xorbs) = (BTreeSet::new(), BTreeSet::new());
+            let links = "SELECT count(*) FROM xet_backing x JOIN repo_object o ON o.backing_id = x.backing_id
+                         WHERE x.file_id = ?1 AND o.state = 0";
+            for (file, going) in files {
+                let links: u64 = conn.prepare_cached(links)?.query_row([file], |row| row.get(0))?;
+                if links <= *going && gone.insert(*file) {
+                    let named = "SELECT xorb_id FROM xet_file_xorb WHERE file_id = ?1";
+                    let named: Vec<XorbId> = all(conn, named, [file], |row| row.get(0))?;
+                    xorbs.extend(named);
+                }
+            }
+            garbage.files = gone.len() as u64;
+            for xorb in xorbs {
+                let users = "SELECT file_id FROM xet_file_xorb WHERE xorb_id = ?1";
+                let users: Vec<XetFileId> = all(conn, users, [xorb], |row| row.get(0))?;
+                if users.iter().all(|file| gone.contains(file)) {
+                    let bytes = "SELECT stored_bytes FROM xorb WHERE id = ?1";
+                    garbage.xorbs += 1;
+                    garbage.stored_bytes +=
+                        conn.prepare_cached(bytes)?.query_row([xorb], |row| row.get::<_, u64>(0))?;
+                }
+            }
+            Ok(garbage)
+        })
     }
 
     /// Condemned and due: their bytes are to be deleted now.

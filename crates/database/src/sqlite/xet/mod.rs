@@ -11,4 +11,5 @@ mod collect;
 mod dedup;
 pub(super) mod files;
 mod register;
+mod stats;
 mod xorbs;

@@ -1,0 +1,54 @@
+//! `[xet]`
+
+use std::num::NonZeroUsize;
+
+use serde::{Deserialize, Serialize};
+
+use super::units::Span;
+
+/// `[xet]`: large files as today's `hf` sends them, in chunks that are stored once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Xet {
+    /// Among whose chunks those of an upload are looked for, so that they are not sent again: `readable`, all repositories
+    /// that the uploader may read, or `repo`, the one that is uploaded to. What is sent is stored once either way.
+    pub dedup_scope: DedupScope,
+    /// How long chunks that no file needs any more stay since a client was last told of them. Clients remember for three
+    /// weeks; with less than that, uploads can be refused once, and `hf` has to be told to forget (its `xet` cache).
+    pub lease: Span,
+    /// Uploads of xorbs (up to 64 MiB each) at the same time; more wait, and are then asked to come again.
+    pub uploads: NonZeroUsize,
+    /// Uploads whose files are being registered at the same time; more wait. Each may take 128 MiB of memory.
+    pub shards: NonZeroUsize,
+    /// Of the addresses of chunks that downloads are given. Clients ask for new ones.
+    pub address_lifetime: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DedupScope {
+    Repo,
+    Readable,
+}
+
+impl Default for Xet {
+    fn default() -> Self {
+        let nonzero = |n| NonZeroUsize::new(n).expect("because defaults are not 0");
+        Xet {
+            dedup_scope: DedupScope::Readable,
+            lease: Span::days(28),
+            uploads: nonzero(32),
+            shards: nonzero(4),
+            address_lifetime: Span::hours(1),
+        }
+    }
+}
+
+impl From<DedupScope> for ::xet::DedupScope {
+    fn from(scope: DedupScope) -> Self {
+        match scope {
+            DedupScope::Repo => ::xet::DedupScope::Repo,
+            DedupScope::Readable => ::xet::DedupScope::Readable,
+        }
+    }
+}
