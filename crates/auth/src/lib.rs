@@ -14,6 +14,7 @@
 pub mod access;
 pub mod credential;
 pub mod identity;
+pub mod shares;
 pub mod token;
 pub mod transfer;
 pub mod xet;

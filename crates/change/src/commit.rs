@@ -105,6 +105,8 @@ impl Changes {
             if let Some(committed) = self.commit_attempt(access, &commit).await? {
                 return Ok(committed);
             }
+            // What came between may be that one of them turned out to be another.
+            self.await_objects(&access, &commit.edits).await?;
         }
         Err(CommitError::Contended)
     }

@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 use crate::actions::Links;
 use crate::download::readable;
-use crate::shares::Share;
 use crate::wire::batch::{
     Action, Answer, ErrorCode, Family, Object, Outcome, Request, Response, Subject, Transfer, is_empty_object,
 };
 use crate::{BatchError, Objects, OpenError};
+use auth::shares::Share;
 
 /// What the client may do, by what it asked for.
 #[derive(Clone, Debug)]

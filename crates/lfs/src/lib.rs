@@ -30,7 +30,6 @@ mod read_back;
 mod receive;
 mod require;
 mod resolve;
-mod shares;
 mod sweep;
 mod take_in;
 mod verify;
@@ -72,9 +71,9 @@ struct Inner {
     config: Config,
     counters: Counters,
     /// Bodies that are being received.
-    uploads: shares::Shares,
+    uploads: auth::shares::Shares,
     /// Links to parts, of answers that are being made or sent.
-    parts_held: shares::Shares,
+    parts_held: auth::shares::Shares,
     flights: flights::Flights,
     turns: flights::Turns,
     landings: landings::Landings,
@@ -92,8 +91,8 @@ impl Objects {
         settings: auth::Settings,
         config: Config,
     ) -> Objects {
-        let uploads = shares::Shares::new(config.uploads_max);
-        let parts_held = shares::Shares::new(offer::PARTS_HELD_MAX);
+        let uploads = auth::shares::Shares::new(config.uploads_max);
+        let parts_held = auth::shares::Shares::new(offer::PARTS_HELD_MAX);
         let assemblies = parts::Assemblies::new(config.uploads_max);
         let xet = xet::Cas::new(database.clone(), store.clone(), config.xet.clone());
         Objects(Arc::new(Inner {

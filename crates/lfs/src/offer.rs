@@ -16,11 +16,11 @@ use tokio::task::JoinSet;
 use crate::actions::{Links, Wanted};
 use crate::batch::{AT_ONCE, Batched, answer, failed, other_size, readable_objects};
 use crate::modes::{SINGLE_PUT_MAX, settle};
-use crate::shares::Share;
 use crate::wire::batch::{
     Action, Answer, ErrorCode, Object, Outcome, Request, Response, Transfer, is_empty_object,
 };
 use crate::{BatchError, Client, Engine, Mode, Objects, mode};
+use auth::shares::Share;
 
 /// How long an upload may run that began at the last moment, before it is swept.
 const LONGEST_RUN: Duration = Duration::from_secs(25 * 3600);

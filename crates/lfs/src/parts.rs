@@ -23,8 +23,8 @@ use tokio::runtime::Handle;
 
 use crate::counters::count;
 use crate::publish::{Arrival, Known, blocking};
-use crate::shares::{Share, Shares};
 use crate::{Objects, ReceiveError};
+use auth::shares::{Share, Shares};
 
 /// Gathered before it is written: what a slow upload holds.
 const PIECE: usize = 256 * 1024;

@@ -15,8 +15,8 @@ use storage::{StoreError, Writer};
 use crate::counters::count;
 use crate::flights::Flight;
 use crate::publish::{Arrival, Known};
-use crate::shares::Share;
 use crate::{Objects, ReceiveError};
+use auth::shares::Share;
 
 /// An object that is arriving. Dropped, nothing of it stays.
 pub struct Receiving {

@@ -51,7 +51,7 @@ async fn they_are_pushed_exported_backed_up_and_checked_as_others_are() {
     hub.upload(&repo, &whole).await;
     pushed(&hub, &repo, &[&chunked, &whole]).await;
     let checked = hub.changes.fsck(None).await.unwrap();
-    assert_eq!((checked.large, checked.findings), (2, vec![]));
+    assert_eq!((checked.large, checked.xorbs, checked.findings), (1, 1, vec![]));
 
     let out = hub.path("out.git");
     let now = hub.changes.database().repo(repo.id).unwrap().unwrap();
@@ -60,16 +60,21 @@ async fn they_are_pushed_exported_backed_up_and_checked_as_others_are() {
     assert_eq!(std::fs::read(out.join("lfs/objects").join(chunked.path())).unwrap(), chunked.bytes);
 
     let backup = hub.path("backup");
-    assert_eq!(hub.changes.backup(backup.clone()).await.unwrap().large, 2);
+    let report = hub.changes.backup(backup.clone()).await.unwrap();
+    assert_eq!((report.large, report.xorbs), (1, 1));
     let (restored, apart, nas) = (hub.path("restored"), hub.path("apart"), hub.path("nas"));
-    assert_eq!(change::restore(&backup, &restored, None).await.unwrap().large, 2);
-    assert_eq!(change::restore(&backup, &apart, Some(&nas)).await.unwrap().large, 2);
+    for report in [
+        change::restore(&backup, &restored, None).await.unwrap(),
+        change::restore(&backup, &apart, Some(&nas)).await.unwrap(),
+    ] {
+        assert_eq!((report.large, report.xorbs), (1, 1));
+    }
     for (changes, root) in [
         (open(&restored, Clock::default()).await, &restored),
         (open_with(&apart, Clock::default(), Some(&nas)).await, &nas),
     ] {
         let checked = changes.fsck(None).await.unwrap();
-        assert_eq!((checked.large, checked.findings), (2, vec![]));
+        assert_eq!((checked.large, checked.xorbs, checked.findings), (1, 1, vec![]));
         let link = changes.database().link(repo.id, &chunked.sha256).unwrap().unwrap();
         let object = changes.objects().linked(&link);
         let mut body = object.reader(0..object.size).await.unwrap().unwrap();

@@ -77,7 +77,7 @@ async fn a_xorb_is_staged_then_live_then_condemned_then_gone() {
 
     hub.clock.advance_ms(DAY_MS);
     let now_ms = hub.clock.now_ms();
-    let (count, more) = hub.db.condemn_xorbs(XorbId(0), 9, now_ms, now_ms + 5).await.unwrap();
+    let (count, more) = hub.db.condemn_xorbs(XorbId(0), 9, now_ms, now_ms + 60_000).await.unwrap();
     assert_eq!((count, more), (1, None));
     assert_eq!(hub.db.xorb(&hash).unwrap(), None);
     assert!(!hub.db.has_xorb(hub.repo.id, id).unwrap());
@@ -86,7 +86,7 @@ async fn a_xorb_is_staged_then_live_then_condemned_then_gone() {
     // It comes again while the old one waits for its end.
     let new = hub.xorb(1).await;
     assert_ne!(new.storage_key(), xorb.storage_key());
-    hub.clock.advance_ms(5);
+    hub.clock.advance_ms(60_000);
     assert_eq!(hub.db.xorbs_due(9).unwrap(), [xorb]);
     hub.db.xorbs_deleted(vec![id]).await.unwrap();
     assert_eq!(hub.db.xorb(&new.hash).unwrap(), Some(new));

@@ -16,7 +16,7 @@ pub struct Xet {
     /// How long chunks that no file needs any more stay since a client was last told of them. Clients remember for three
     /// weeks; with less than that, uploads can be refused once, and `hf` has to be told to forget (its `xet` cache).
     pub lease: Span,
-    /// Uploads of xorbs (up to 64 MiB each) at the same time; more wait, and are then asked to come again.
+    /// Uploads of xorbs (up to 64 MiB each) at the same time, half of them from one user; those beyond it are answered 429.
     pub uploads: NonZeroUsize,
     /// Uploads whose files are being registered at the same time; more wait. Each may take 128 MiB of memory.
     pub shards: NonZeroUsize,
@@ -37,7 +37,7 @@ impl Default for Xet {
         Xet {
             dedup_scope: DedupScope::Readable,
             lease: Span::days(28),
-            uploads: nonzero(32),
+            uploads: nonzero(512),
             shards: nonzero(4),
             address_lifetime: Span::hours(1),
         }

@@ -12,7 +12,9 @@ use crate::hub::json;
 pub(super) async fn xorb(mut call: Call<'_>, xorb: Hash) -> Result<Response<Body>, Error> {
     let access = call.access::<Propose>()?;
     let len = call.request.body.len();
-    call.server.node.objects_writable(len.unwrap_or(0))?;
+    // More than that is refused for its size, whatever there is room for.
+    let max = u64::from(call.cas().config().xorb.serialized_bytes);
+    call.server.node.objects_writable(len.unwrap_or(0).min(max))?;
     let mut receiving = call.cas().receive_xorb(access, xorb, len).await?;
     while let Some(bytes) = call.request.body.receive().await? {
         call.server.node.objects_taken(bytes.len() as u64)?;

@@ -11,7 +11,8 @@ pub struct Config {
     pub shard: shard::Limits,
     /// Of one file.
     pub file_bytes_max: u64,
-    /// Xorbs that are received and proven at once; more wait.
+    /// Xorbs that are received at once, each in a few MiB of memory, and half of them from one user; more are told to come
+    /// back.
     pub xorbs_max: usize,
     /// Shards that are proven at once; more wait. Each may take twice its size in memory.
     pub shards_max: usize,
@@ -54,7 +55,7 @@ impl Default for Config {
             xorb: xorb::Limits::default(),
             shard: shard::Limits::default(),
             file_bytes_max: 5 << 40,
-            xorbs_max: 32,
+            xorbs_max: 512,
             shards_max: 4,
             turn_wait: Duration::from_secs(30),
             index_bytes_max: 64 << 20,

@@ -19,6 +19,7 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use auth::shares::Shares;
 use database::{Database, XorbId};
 use storage::ObjectStore;
 use tokio::sync::Semaphore;
@@ -49,7 +50,7 @@ struct Inner {
     indexes: indexes::Indexes,
     keys: keys::Keys,
     /// Xorbs that are being received.
-    xorbs: Arc<Semaphore>,
+    xorbs: Shares,
     /// Shards that are being proven.
     shards: Arc<Semaphore>,
     /// Staged xorbs that somebody writes: the sweep leaves them alone.
@@ -65,7 +66,7 @@ impl Cas {
             store,
             indexes: indexes::Indexes::new(config.index_bytes_max),
             keys: keys::Keys::default(),
-            xorbs: Arc::new(Semaphore::new(config.xorbs_max)),
+            xorbs: Shares::new(config.xorbs_max),
             shards: Arc::new(Semaphore::new(config.shards_max)),
             flights: Mutex::default(),
             sweeping: tokio::sync::Mutex::default(),

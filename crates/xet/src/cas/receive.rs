@@ -7,12 +7,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use auth::shares::Share;
 use auth::{Authorized, Propose};
 use bytes::Bytes;
 use database::fault::{self, Point};
 use database::{ProvenXorb, Xorb, XorbPlaced, xorb_index_key, xorb_key};
 use storage::{ObjectStore, StoreError, Writer};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::{Cas, Flight, XorbRefused, detached};
@@ -36,7 +36,7 @@ pub struct ReceivingXorb {
     /// Looked at; the last chunk may not be whole yet.
     seen: VecDeque<Bytes>,
     kept: Kept,
-    _turn: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// What is to become of the bytes.
@@ -90,9 +90,7 @@ impl Cas {
         if size.is_some_and(|size| size > max + u64::from(limits.footer_bytes)) {
             return Err(XorbError::TooLarge { max: limits.serialized_bytes }.into());
         }
-        let turn = Arc::clone(&self.0.xorbs).acquire_owned();
-        let turn = tokio::time::timeout(self.0.config.turn_wait, turn).await;
-        let Ok(Ok(turn)) = turn else { return Err(XorbRefused::Busy) };
+        let share = self.0.xorbs.take(access.actor(), 1).ok_or(XorbRefused::Busy)?;
         let kept = match self.0.database.xorb(&hash.into())? {
             Some(xorb) => Kept::Not(xorb),
             None => self.land(hash, size.unwrap_or(max).min(max)).await?,
@@ -106,7 +104,7 @@ impl Cas {
             proving: Proving::Idle(Box::new(Reader::new(limits))),
             seen: VecDeque::new(),
             kept,
-            _turn: turn,
+            _share: share,
         })
     }
 
@@ -143,7 +141,7 @@ impl ReceivingXorb {
         self.prove(reader);
         let reader = self.settle().await?;
         let index = reader.finish(&self.hash)?;
-        let ReceivingXorb { cas, access, kept, _turn, .. } = self;
+        let ReceivingXorb { cas, access, kept, _share, .. } = self;
         match kept {
             Kept::Not(xorb) => cas.brought_again(&access, xorb).await,
             Kept::Written { writer, landing, .. } => cas.publish(&access, writer, landing, index).await,

@@ -7,31 +7,31 @@ use database::UserId;
 
 /// So many units for all.
 #[derive(Clone)]
-pub(crate) struct Shares {
+pub struct Shares {
     max: usize,
     /// By user; the sum is what is taken.
     taken: Arc<Mutex<HashMap<Option<UserId>, usize>>>,
 }
 
 /// Some units of it, given back when this is dropped.
-pub(crate) struct Share {
+pub struct Share {
     shares: Shares,
     of: Option<UserId>,
     units: usize,
 }
 
 impl Shares {
-    pub(crate) fn new(max: usize) -> Shares {
+    pub fn new(max: usize) -> Shares {
         Shares { max, taken: Arc::default() }
     }
 
     /// What one user may hold: with one token nobody shuts the others out.
-    pub(crate) fn of_one(max: usize) -> usize {
+    pub fn of_one(max: usize) -> usize {
         max.div_ceil(2)
     }
 
     /// `None` if so much is not left, for this user or at all.
-    pub(crate) fn take(&self, of: Option<UserId>, units: usize) -> Option<Share> {
+    pub fn take(&self, of: Option<UserId>, units: usize) -> Option<Share> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = taken.values().sum();
         let mine = taken.get(&of).copied().unwrap_or(0);
