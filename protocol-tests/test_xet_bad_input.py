@@ -410,6 +410,40 @@ def test_a_disk_that_is_full(fresh_hub):
     hub.expect_log("free|space|full")
 
 
+def test_a_disk_that_becomes_full(small_disk, stopped_hub):
+    """In the middle of a xorb: it is refused in words, nothing of it stays, and the next that fits is taken."""
+    hub = stopped_hub(settings={"storage.min_free": "4MiB"}, debug=True)
+    hub.data = small_disk
+    hub.start()
+    token = hub.admin_token
+    HubApi(hub.url, token).create("admin/x")
+    at = Cas(hub, token, "models/admin/x")
+    xorbs = lambda: [path for path in (small_disk / "xorbs").rglob("*") if path.is_file()]
+    kept = at.upload(File.of(content(2 * MIB)))
+    large = Xorb.of(content(60 * MIB), xet.CHUNK_MAX)
+    refused(at.post_until_answered(f"/v1/xorbs/default/{large.name}", large.body), "full", status=507)
+    middle, ballast = Xorb.of(content(20 * MIB), xet.CHUNK_MAX), small_disk / "ballast"
+    with wire.Raw(hub.url) as raw:
+        raw.request("POST", f"{at.url.removeprefix(hub.url)}/v1/xorbs/default/{middle.name}",
+                    {"Authorization": f"Bearer {at.token}", "Content-Length": str(len(middle.body))}, length=False)
+        raw.send(middle.body[: 4 * MIB])
+        with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(1 << 16)):
+                pass
+        with contextlib.suppress(ConnectionError):
+            raw.send(middle.body[4 * MIB :])
+        answer = raw.answer()
+    assert answer.status == 507 and b"full" in answer.body, (answer.status, answer.body)
+    assert at.read(kept.name) == kept.data, "reading goes on"
+    ballast.unlink()
+    wait.until(lambda: (hub.run("maintain", "--now"), len(xorbs()) == 2)[1], "nothing of it stays", every=0.5)
+    new = File.of(content(3 * MIB, "new"))
+    wait.until(lambda: at.put_xorb(new.xorbs[0]).status == 200, "there is room again")
+    assert at.put_shard(new).status == 200 and at.read(new.name) == new.data
+    hub.fsck()
+    hub.stop()
+
+
 def test_a_client_that_leaves_in_the_middle_of_a_xorb(hub, cas):
     """Nothing of it stays, and the next one uploads as if it had never been."""
     at = cas()
