@@ -1,4 +1,4 @@
-"""What readers make of damaged xorbs."""
+"""Xorbs in backups, and what `fsck` and readers make of damaged ones."""
 
 import contextlib
 import http.client
@@ -7,10 +7,66 @@ import pytest
 
 from harness import xet
 from harness.api import HubApi
-from harness.lfs import content
+from harness.hf import Hf
+from harness.hub import Hub
+from harness.lfs import MIB, content
 from harness.xet import Cas, File
 
+UPLOAD = "api.create_repo(sys.argv[1], exist_ok=True); api.upload_file(path_or_fileobj=sys.argv[2], path_in_repo=sys.argv[3], repo_id=sys.argv[1])"
 NAME = "admin/x"
+
+
+@pytest.fixture
+def hub(fresh_hub):
+    return fresh_hub(debug=True)
+
+
+@pytest.fixture
+def cas(hub):
+    HubApi(hub.url, hub.admin_token).create(NAME)
+    return Cas(hub, hub.admin_token, f"models/{NAME}")
+
+
+def restored(hub, backup, directory):
+    """Another hub from that backup, at the address of the first, which is stopped."""
+    hub.stop()
+    other = Hub(directory, debug=True)
+    other.run("restore", backup)
+    other.port = hub.port
+    return other
+
+
+def test_a_backup_has_the_xorbs(hub, cas, tmp):
+    file = cas.upload(File.of(content(3 * MIB)))
+    assert cas.commit(a_bin=file).status == 200
+    hub.run("backup", tmp / "backup")
+    other = restored(hub, tmp / "backup", tmp / "restored")
+    other.fsck()
+    other.start()
+    try:
+        assert Cas(other, hub.admin_token, f"models/{NAME}").read(file.name) == file.data
+        assert HubApi(other.url, hub.admin_token).get(f"/{NAME}/resolve/main/a.bin").body == file.data
+        other.fsck()
+    finally:
+        other.stop()
+    other.check_log()
+
+
+def test_a_client_remembers_more_than_a_backup(hub, cas, tmp):
+    """What was uploaded after the backup is gone; a client that remembers it uploads it again, for the CAS has another address."""
+    before, token = cas.given["casUrl"], hub.admin_token
+    hub.run("backup", tmp / "backup")
+    hf, data = Hf(hub.url, token, tmp / "hf"), content(3 * MIB)
+    (tmp / "a.bin").write_bytes(data)
+    hf.python(UPLOAD, NAME, tmp / "a.bin", "a.bin")
+    other = restored(hub, tmp / "backup", tmp / "restored").start()
+    try:
+        assert HubApi(other.url, token).get(f"/{NAME}/resolve/main/a.bin").status == 404
+        assert Cas(other, token, f"models/{NAME}").given["casUrl"] != before, "caches go by the address"
+        hf.python(UPLOAD, NAME, tmp / "a.bin", "a.bin")
+        assert HubApi(other.url, token).get(f"/{NAME}/resolve/main/a.bin").body == data
+    finally:
+        other.stop()
 
 
 def flip(path):
@@ -44,6 +100,19 @@ def damaged(request, stopped_hub):
     path, = (path for path in (hub.data / "xorbs").rglob(f"*{broken.xorbs[0].name}*/*") if path.is_file() and path.suffix == suffix)
     damage(path)
     return hub, whole, broken, request.param
+
+
+def test_damage_is_found(damaged):
+    """By `fsck`, by name, running and stopped; what is whole is no part of it."""
+    hub, whole, broken, _ = damaged
+    for running in (False, True):
+        if running:
+            hub.start()
+        done = hub.run("fsck", check=False)
+        assert done.returncode == 1, f"not found\n{done.stdout}\n{done.stderr}"
+        assert broken.xorbs[0].name in done.stdout + done.stderr, done.stdout + done.stderr
+        assert whole.xorbs[0].name not in done.stdout + done.stderr
+    hub.stop()
 
 
 def test_nobody_is_given_other_bytes(damaged):
