@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import shutil
 import signal
 import subprocess
@@ -230,6 +231,18 @@ def stopped_hub(tmp):
     for hub in hubs:
         if hub.process is not None:
             hub.kill()
+
+
+@pytest.fixture
+def small_disk(tmp):
+    """A file system of 48 MiB."""
+    if os.geteuid():
+        pytest.skip("to mount a file system takes root")
+    directory = tmp / "small"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "none", directory], check=True)
+    yield directory
+    subprocess.run(["umount", directory], check=True)
 
 
 @pytest.fixture

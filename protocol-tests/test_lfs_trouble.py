@@ -425,18 +425,6 @@ def collecting(proxy, collect):
 # -- a full disk --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def small_disk(tmp):
-    """A file system of 48 MiB."""
-    if os.geteuid():
-        pytest.skip("to mount a file system takes root")
-    directory = tmp / "small"
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=700", "none", directory], check=True)
-    yield directory
-    subprocess.run(["umount", directory], check=True)
-
-
 def free(directory):
     disk = os.statvfs(directory)
     return disk.f_bavail * disk.f_frsize

@@ -275,10 +275,9 @@ first = load_dataset(name, split="train")["n"][:]
 data(*range(5000)).push_to_hub(name, num_shards=3)
 again = load_dataset(name, split="train")
 tell([first, again["n"][:] == list(range(5000)), again[4999]["s"],
-      [bool(file.xet_hash) for file in api.list_repo_tree(name, "data", repo_type="dataset")],
-      [row["n"] for row in load_dataset(name, split="train", streaming=True).skip(4998)]])
+      [bool(file.xet_hash) for file in api.list_repo_tree(name, "data", repo_type="dataset")]])
 """, named(), seconds=300)
-    assert told == [[1, 2, 3], True, "4999" * 10, [True] * 3, [4998, 4999]]
+    assert told == [[1, 2, 3], True, "4999" * 10, [True] * 3]
 
 
 @with_xet

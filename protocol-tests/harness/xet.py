@@ -330,15 +330,19 @@ class Cas(HubApi):
 
     def commit(self, **files):
         """Names uploaded files in the repository: commit(a_bin=file); an underscore is a dot."""
-        answer = self.hub.commit(self.repo, *(
+        return self.hub.commit(self.repo, *(
             ("lfsFile", {"path": path.replace("_", "."), "algo": "sha256", "oid": file.oid, "size": len(file.data)}) for path, file in files.items()))
-        return answer
 
     def plan(self, name, version="v2", **headers):
         return self.get(f"/{version}/reconstructions/{name}", **headers)
 
     def read(self, name, version="v2", **headers):
         """The file, or a range of it, as clients put it together."""
+        plan, chunks = self.chunks(name, version, **headers)
+        return b"".join(chunks)[plan["offset_into_first_range"] :]
+
+    def chunks(self, name, version="v2", **headers):
+        """(the reconstruction, the chunks that it names)"""
         answer = self.plan(name, version, **headers)
         assert answer.status == 200, answer.body
         plan = answer.json()
@@ -348,8 +352,7 @@ class Cas(HubApi):
             assert got.status == 206 and len(got.body) == bytes_[1] - bytes_[0] + 1, (got.status, got.body[:200])
             for number, chunk in zip(range(*chunks), unpacked(got.body), strict=True):
                 have[xorb, number] = chunk
-        data = b"".join(have[term["hash"], number] for term in plan["terms"] for number in range(term["range"]["start"], term["range"]["end"]))
-        return data[plan["offset_into_first_range"] :]
+        return plan, [have[term["hash"], number] for term in plan["terms"] for number in range(term["range"]["start"], term["range"]["end"])]
 
 
 def fetches(plan):
