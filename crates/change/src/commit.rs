@@ -101,8 +101,8 @@ impl Changes {
         let commit = Arc::new(commit);
         let _turn = self.0.turns.wait(access.repo_id()).await;
         for _ in 0..ATTEMPTS_MAX {
-            let access = self.still_writes(&access)?;
-            if let Some(committed) = self.commit_attempt(access, &commit).await? {
+            let still = self.still_writes(&access)?;
+            if let Some(committed) = self.commit_attempt(still, &commit).await? {
                 return Ok(committed);
             }
             // What came between may be that one of them turned out to be another.

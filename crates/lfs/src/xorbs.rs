@@ -157,6 +157,8 @@ impl Objects {
             running(&objects, false);
             match proven {
                 Ok(Ok(())) => {}
+                // The server stops: the next one goes on from the rows.
+                Ok(Err(error)) if is_end_of_database(&error) => {}
                 Ok(Err(error)) => tracing::warn!(
                     backing = of.backing.0, %error, "a file could not be verified; it is tried again later"
                 ),
@@ -197,6 +199,21 @@ impl Objects {
         }
         Ok(())
     }
+}
+
+fn is_end_of_database(error: &StoreError) -> bool {
+    let mut error: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(current) = error {
+        if matches!(current.downcast_ref::<DbError>(), Some(DbError::Closed)) {
+            return true;
+        }
+        error = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            // Its own source is that of what it holds.
+            Some(held) => Some(held),
+            None => current.source(),
+        };
+    }
+    false
 }
 
 /// Of all its bytes. Hashing goes off the async threads, while what comes next is unpacked.

@@ -237,7 +237,11 @@ impl Route {
                     route if route.takes_a_body() => BodyLimit::Hub,
                     _ => BodyLimit::None,
                 };
-                (route.name(), Dialect::Hub, body, CacheClass::Revalidate)
+                let cache = match route {
+                    HubRoute::XetToken { .. } => CacheClass::Never,
+                    _ => CacheClass::Revalidate,
+                };
+                (route.name(), Dialect::Hub, body, cache)
             }
             Route::Xet(route) => {
                 let (body, cache) = match route {
