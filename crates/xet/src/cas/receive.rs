@@ -57,9 +57,12 @@ struct Landing {
     upload: database::UploadId,
 }
 
+/// A reader, what it was given, and whether that is the beginning of a xorb.
+type Proven = (Box<Reader>, Vec<Bytes>, Result<(), XorbError>);
+
 enum Proving {
     Idle(Box<Reader>),
-    Busy(JoinHandle<(Box<Reader>, Vec<Bytes>, Result<(), XorbError>)>),
+    Busy(JoinHandle<Proven>),
     Failed,
 }
 
