@@ -129,8 +129,12 @@ impl Changes {
         let mut file = self.0.disk.temp_file()?;
         file.write_all(&bytes)?;
         match self.0.disk.publish(file, &format!("{}/{name}", directory(repo))) {
-            // A crash came between these bytes and their row. They say the same.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            // A crash came between these bytes and their row. They say the same, but perhaps as a delta, which needs the
+            // files before it. The next one is a base.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                self.forget_manifest(repo);
+                return Ok(Some((generation, rows.repo.acl_version)));
+            }
             other => other?,
         }
         if continued.is_none() {
