@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use database::{Gating, PackId, PackKind, PackRow, RefRow, Repo, RepoId, SnapshotRows, Visibility};
+use database::{Gating, PackId, PackKind, PackRow, RefRow, Repo, RepoId, Sha256, SnapshotRows, Visibility};
 use serde::{Deserialize, Serialize};
+use xet::Recipe;
 
 use super::ManifestError;
 
@@ -35,6 +36,16 @@ pub(super) struct Manifest {
     pub(super) refs: BTreeMap<String, Option<RefEntry>>,
     pub(super) packs_added: Vec<PackEntry>,
     pub(super) packs_removed: Vec<String>,
+    /// Large files in xorbs that came since the file before, by SHA-256: what they are made of is nowhere but in rows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) files: BTreeMap<String, FileEntry>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct FileEntry {
+    hash: String,
+    /// Of each term the xorb, its first chunk, and the one behind the last.
+    terms: Vec<(String, u32, u32)>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -77,6 +88,8 @@ pub(super) struct Told {
     pub(super) last: Manifest,
     pub(super) refs: BTreeMap<String, RefEntry>,
     pub(super) packs: BTreeMap<String, PackEntry>,
+    /// Some may be needed no more.
+    pub(super) files: BTreeMap<String, FileEntry>,
 }
 
 /// JSON, a newline, and its CRC-32 in hexadecimal.
@@ -144,6 +157,23 @@ fn manifest(
         refs,
         packs_added,
         packs_removed,
+        files: BTreeMap::new(),
+    }
+}
+
+impl From<&Recipe> for FileEntry {
+    fn from(recipe: &Recipe) -> FileEntry {
+        let terms = recipe.terms.iter().map(|(xorb, start, end)| (xorb.to_string(), *start, *end));
+        FileEntry { hash: recipe.hash.to_string(), terms: terms.collect() }
+    }
+}
+
+impl FileEntry {
+    /// `None` if it is none: a seal keeps out what time does to bytes, but not what people do.
+    pub(super) fn recipe(&self, sha256: Sha256) -> Option<Recipe> {
+        let term = |(xorb, start, end): &(String, u32, u32)| Some((xorb.parse().ok()?, *start, *end));
+        let terms = self.terms.iter().map(term).collect::<Option<_>>()?;
+        Some(Recipe { hash: self.hash.parse().ok()?, sha256, terms })
     }
 }
 
@@ -236,7 +266,7 @@ pub(super) fn read_chain(directory: &Path) -> Result<Option<Told>, String> {
         chain.push(manifest);
     }
     let mut refs = BTreeMap::new();
-    let mut packs = BTreeMap::new();
+    let (mut packs, mut files) = (BTreeMap::new(), BTreeMap::new());
     for manifest in chain.iter().rev() {
         for (name, entry) in &manifest.refs {
             match entry {
@@ -248,8 +278,9 @@ pub(super) fn read_chain(directory: &Path) -> Result<Option<Told>, String> {
         for id in &manifest.packs_removed {
             packs.remove(id);
         }
+        files.extend(manifest.files.iter().map(|(sha256, file)| (sha256.clone(), file.clone())));
     }
-    Ok(chain.into_iter().next().map(|last| Told { last, refs, packs }))
+    Ok(chain.into_iter().next().map(|last| Told { last, refs, packs, files }))
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! stored bytes alone when the rows are lost.
 //!
 //! One file per repository and state, `manifests/<repo id>/<generation>.<acl version>`. A base says everything, a delta
-//! what changed since the file it names; inline packs are embedded where they first appear. A base replaces all files
-//! before it.
+//! what changed since the file it names; inline packs are embedded where they first appear, and so is what large files
+//! in xorbs are made of. A base replaces all files before it.
 
 mod format;
 mod rebuild;
@@ -24,6 +24,9 @@ const CHAIN_SLACK: u64 = 64 * 1024;
 const CHAINS_MAX: usize = 10_000;
 /// A busy repository's manifest is written this often, in milliseconds.
 const PAUSE_MS: i64 = 5_000;
+/// A link bears the time at which its transaction began, and may be read this much later at most; told twice, it does no
+/// harm.
+const LINKED_SLACK_MS: i64 = 60_000;
 
 /// What is remembered of a repository's chain, so that the next file can be a delta.
 #[derive(Clone, Debug)]
@@ -32,7 +35,8 @@ struct Chain {
     /// The last file.
     file: String,
     packs: HashSet<PackId>,
-    written_ms: i64,
+    /// When the rows were read that it tells of.
+    read_ms: i64,
     base_bytes: u64,
     delta_bytes: u64,
 }
@@ -79,7 +83,7 @@ impl Changes {
     fn is_pausing(&self, repo: RepoId) -> bool {
         let now_ms = self.0.database.clock().now_ms();
         let chains = self.0.journal.0.lock();
-        chains.get(&repo).is_some_and(|chain| (0..PAUSE_MS).contains(&(now_ms - chain.written_ms)))
+        chains.get(&repo).is_some_and(|chain| (0..PAUSE_MS).contains(&(now_ms - chain.read_ms)))
     }
 
     /// Called once `repo` is deleted: a rebuild must not bring it back.
@@ -110,6 +114,7 @@ impl Changes {
     }
 
     fn write_manifest(&self, repo: RepoId) -> Result<Option<(i64, i64)>, ManifestError> {
+        let read_ms = self.0.database.clock().now_ms();
         let Some(rows) = self.0.database.snapshot(repo)? else { return Ok(None) };
         let generation = rows.repo.generation;
         let known = self.0.journal.0.lock().get(&repo).cloned();
@@ -117,27 +122,40 @@ impl Changes {
             chain.generation < generation && chain.delta_bytes <= chain.base_bytes + CHAIN_SLACK
         });
         let of_org = self.0.database.org(rows.repo.path.namespace.as_str())?.is_some();
-        let manifest = match &continued {
+        let mut manifest = match &continued {
             Some(chain) => {
                 let refs = self.edits_since(repo, chain.generation, &rows)?;
                 delta(&rows, of_org, &chain.file, &chain.packs, refs)
             }
             None => base(&rows, of_org),
         };
+        // A ref moves after the links that it needs were made.
+        let since_ms = continued.as_ref().map_or(i64::MIN, |chain| chain.read_ms - LINKED_SLACK_MS);
+        let recipes = self.0.objects.xet().recipes(repo, since_ms)?;
+        manifest.files = recipes.iter().map(|file| (file.sha256.to_string(), file.into())).collect();
         let bytes = sealed(&manifest)?;
         let name = file_name(&rows.repo);
         let mut file = self.0.disk.temp_file()?;
         file.write_all(&bytes)?;
         match self.0.disk.publish(file, &format!("{}/{name}", directory(repo))) {
-            // A crash came between these bytes and their row. They say the same.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            // A crash came between these bytes and their row. They say the same, but perhaps as a delta, which needs the
+            // files before it. The next one is a base.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                self.forget_manifest(repo);
+                return Ok(Some((generation, rows.repo.acl_version)));
+            }
             other => other?,
         }
         if continued.is_none() {
             self.drop_manifests_but(repo, &name)?;
         }
         let packs = rows.packs.iter().map(|pack| pack.id).collect();
-        self.remember(repo, generation, name, packs, bytes.len() as u64, continued);
+        let bytes = bytes.len() as u64;
+        let (base_bytes, delta_bytes) = match continued {
+            Some(chain) => (chain.base_bytes, chain.delta_bytes + bytes),
+            None => (bytes, 0),
+        };
+        self.remember(repo, Chain { generation, file: name, packs, read_ms, base_bytes, delta_bytes });
         Ok(Some((generation, rows.repo.acl_version)))
     }
 
@@ -156,25 +174,12 @@ impl Changes {
         Ok(log.into_iter().map(|row| (row.name.clone(), now(&row.name))).collect())
     }
 
-    fn remember(
-        &self,
-        repo: RepoId,
-        generation: i64,
-        file: String,
-        packs: HashSet<PackId>,
-        bytes: u64,
-        continued: Option<Chain>,
-    ) {
-        let (base_bytes, delta_bytes) = match continued {
-            Some(chain) => (chain.base_bytes, chain.delta_bytes + bytes),
-            None => (bytes, 0),
-        };
-        let written_ms = self.0.database.clock().now_ms();
+    fn remember(&self, repo: RepoId, chain: Chain) {
         let mut chains = self.0.journal.0.lock();
         if chains.len() >= CHAINS_MAX && !chains.contains_key(&repo) {
             chains.clear();
         }
-        chains.insert(repo, Chain { generation, file, packs, written_ms, base_bytes, delta_bytes });
+        chains.insert(repo, chain);
     }
 
     /// What is wrong with the manifests of `repo`, for fsck: each must be readable and lead to a base. A chain that is

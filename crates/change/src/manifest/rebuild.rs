@@ -1,8 +1,10 @@
 //! Making rows anew from manifests and packs.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use auth::transfer::TransferKeys;
+use auth::{Authorized, Propose};
 use database::{
     AsOf, Change, Clock, CreateError, Database, Expected, Gating, HeadEdit, NewPack, NewRepo, Oid,
     PackContent, PackId, RefEdit, RepoId, RepoPath, RepoSettings, Visibility,
@@ -12,7 +14,7 @@ use repository::snapshot::CacheLimits;
 use serde::{Deserialize, Serialize};
 use storage::{Disk, ObjectStore};
 
-use super::format::{KINDS, PackEntry, RefEntry, Told, from_hex, read_chain};
+use super::format::{FileEntry, KINDS, PackEntry, RefEntry, Told, from_hex, read_chain};
 use crate::{large, rows};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -51,6 +53,8 @@ pub enum RebuildError {
     Storage(#[from] storage::OpenError),
     #[error("keys: {0}")]
     Keys(#[from] auth::transfer::KeysError),
+    #[error(transparent)]
+    Database(#[from] database::DbError),
 }
 
 /// Where the manifests that a rebuild reads are kept; new rows give new ids, so they must not mix with new manifests.
@@ -61,7 +65,8 @@ const READ_FROM: &str = "manifests.before-rebuild";
 /// gone. Can be repeated if it is cut off: the rows appear under their name last.
 ///
 /// Large objects are looked for in `store` (the data directory, if `None`): those that LFS pointers name are read,
-/// proven and linked. Files in xorbs are not found again, and that is said: their lists of chunks were in the rows.
+/// proven and linked. Of those in xorbs the manifests say what they are made of; their chunks are proven now, and their
+/// SHA-256 once a server runs.
 pub async fn rebuild(data_dir: &Path, store: Option<ObjectStore>) -> Result<RebuildReport, RebuildError> {
     let rows = data_dir.join("granary.db");
     if rows.exists() {
@@ -92,10 +97,13 @@ pub async fn rebuild(data_dir: &Path, store: Option<ObjectStore>) -> Result<Rebu
     for directory in std::fs::read_dir(&read_from).map_err(at(&read_from))? {
         let directory = directory.map_err(at(&read_from))?.path();
         let rebuilt = match read_chain(&directory) {
-            Ok(Some(told)) => match rebuild_repo(&database, &disk, told, &mut report).await {
-                Ok(repo) => adopt_large(&database, &disk, &objects, repo, &mut report).await,
-                Err(problem) => Err(problem),
-            },
+            Ok(Some(mut told)) => {
+                let files = std::mem::take(&mut told.files);
+                match rebuild_repo(&database, &disk, told, &mut report).await {
+                    Ok(repo) => adopt_large(&database, &disk, &objects, repo, &files, &mut report).await,
+                    Err(problem) => Err(problem),
+                }
+            }
             Ok(None) => Ok(()),
             Err(problem) => Err(problem),
         };
@@ -103,6 +111,8 @@ pub async fn rebuild(data_dir: &Path, store: Option<ObjectStore>) -> Result<Rebu
             report.problems.push(format!("{}: {problem}", directory.display()));
         }
     }
+    // Clients know of xorbs that no file here is made of.
+    xet::begin_epoch(&database).await?;
     database.close().await;
     rows::put_in_place(&partial, &rows).map_err(at(&rows))?;
     Ok(report)
@@ -188,6 +198,7 @@ async fn adopt_large(
     disk: &Disk,
     objects: &lfs::Objects,
     repo: RepoId,
+    files: &BTreeMap<String, FileEntry>,
     report: &mut RebuildReport,
 ) -> Result<(), String> {
     let repo = database.repo(repo).map_err(|error| error.to_string())?.ok_or("the repository is gone")?;
@@ -200,27 +211,28 @@ async fn adopt_large(
             n => Err(format!("{}: {n} LFS objects have to be uploaded again if they were here", repo.path)),
         };
     }
+    let access = Authorized::<Propose>::system("rebuild", repo.clone());
     let mut missing = Vec::new();
     for (sha256, size, _) in pointers {
-        match objects.adopt(repo.id, sha256, size).await {
-            Ok(true) => report.large += 1,
-            Ok(false) => missing.push(sha256),
-            Err(error) => return Err(format!("{}: LFS object {sha256}: {error}", repo.path)),
+        let failed = |error: &dyn std::fmt::Display| format!("{}: LFS object {sha256}: {error}", repo.path);
+        if objects.adopt(repo.id, sha256, size).await.map_err(|error| failed(&error))? {
+            report.large += 1;
+            continue;
+        }
+        let recipe = files.get(&sha256.to_string()).and_then(|file| file.recipe(sha256));
+        let adopted = match recipe {
+            Some(recipe) => objects.xet().adopt(&access, &recipe).await.map_err(|error| failed(&error))?,
+            None => false,
+        };
+        match adopted {
+            true => report.large += 1,
+            false => missing.push(sha256),
         }
     }
     if missing.is_empty() {
         return Ok(());
     }
-    let text = format!("{}: LFS objects are not in the store: {}", repo.path, large::listed(&missing));
-    // Which chunks a file has is said by rows alone.
-    let xorbs = objects.store().keys_under("xorbs/").await.map_err(|error| error.to_string())?;
-    match xorbs.is_empty() {
-        true => Err(text),
-        false => Err(format!(
-            "{text}; those that came by Xet are in xorbs, of which only the lost rows and their backups say how to \
-             put them together: upload them again"
-        )),
-    }
+    Err(format!("{}: LFS objects are not in the store: {}", repo.path, large::listed(&missing)))
 }
 
 /// Two manifests may tell the same name if a rename or a deletion was not journalled any more. Neither repository is

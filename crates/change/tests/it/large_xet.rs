@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use auth::{Authorized, Propose};
 use change::{Changes, GcOptions, GcReport};
-use database::{Clock, Oid, Proof, Quota, Repo, Sha256, XorbId};
+use database::{BackingId, Clock, Oid, Proof, Quota, Repo, Sha256, XorbId};
 use sha2::Digest;
 use xet::shard::{Term, Writer};
 use xet::xorb::{self, Compression};
@@ -385,37 +385,107 @@ async fn a_purge_does_not_wait_for_what_clients_remember() {
     assert_eq!(hub.epoch(), epoch, "nothing went");
 }
 
-#[tokio::test]
-async fn a_rebuild_does_not_find_files_in_xorbs_and_says_so() {
-    let hub = hub().await;
-    let packed = Packed::new(14);
-    let repo = hub.repo("model").await;
-    let (large, _) = hub.bring(&repo, &packed, packed.chunks.len()).await;
-    hub.push_pointer(&repo, &large).await;
-    hub.changes.maintain(true).await.unwrap();
+/// Loses the rows, and makes them anew.
+async fn rebuilt(hub: Hub) -> (Hub, change::RebuildReport) {
     hub.changes.database().close().await;
     for lost in ["granary.db", "granary.db-wal", "granary.db-shm"] {
         let _ = std::fs::remove_file(hub.data().join(lost));
     }
     let report = change::rebuild(&hub.data(), None).await.unwrap();
-    assert_eq!((report.repos, report.large), (1, 0));
-    let [problem] = report.problems.try_into().unwrap();
-    assert!(problem.contains(&format!("LFS objects are not in the store: {}; ", large.sha256)), "{problem}");
-    assert!(problem.ends_with("upload them again"), "{problem}");
     let changes = open(&hub.data(), hub.clock.clone()).await;
-    let Some(database::Found::Repo(repo)) =
-        changes.database().find_repo(&"ada/model".parse().unwrap()).unwrap()
-    else {
-        panic!("it was rebuilt");
-    };
-    assert_eq!(changes.database().link(repo.id, &large.sha256).unwrap(), None);
-    let [finding] = changes.fsck(None).await.unwrap().findings.try_into().unwrap();
-    assert!(finding.starts_with("ada/model: 1 LFS objects are not here"), "{finding}");
-    // It heals as any other does.
-    let again = Hub { changes, directory: hub.directory, clock: hub.clock };
-    again.bring(&repo, &packed, packed.chunks.len()).await;
-    again.assert_sound().await;
-    assert!(read(&again.changes, &repo, &large).await == large.bytes);
+    (Hub { changes, directory: hub.directory, clock: hub.clock }, report)
+}
+
+fn found(hub: &Hub, path: &str) -> Repo {
+    match hub.changes.database().find_repo(&path.parse().unwrap()).unwrap() {
+        Some(database::Found::Repo(repo)) => repo,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_rebuild_makes_files_of_xorbs_again() {
+    let hub = hub().await;
+    let [first, second] = [14, 18].map(Packed::new);
+    let (repo, other) = (hub.repo("model").await, hub.repo("other").await);
+    let (one, _) = hub.bring(&repo, &first, first.chunks.len()).await;
+    let git = hub.push_pointer(&repo, &one).await;
+    let base = git.tip();
+    let (shared, _) = hub.bring(&other, &first, 2).await;
+    hub.push_pointer(&other, &shared).await;
+    hub.changes.maintain(true).await.unwrap();
+    // What came later is in a manifest that continues the first.
+    hub.clock.advance_ms(DAY_MS);
+    let (two, _) = hub.bring(&repo, &second, second.chunks.len()).await;
+    let tip = git.commit("two.bin", &two.pointer());
+    let pack = git.pack(&format!("{tip} ^{base}"));
+    assert!(refused(&hub.push(&repo, &[(MAIN, base, tip)], Some(pack)).await).is_empty());
+    hub.changes.maintain(false).await.unwrap();
+    let manifests = hub.data().join("manifests").join(repo.id.0.to_string());
+    assert_eq!(std::fs::read_dir(manifests).unwrap().count(), 2, "a base and a delta");
+
+    let epoch = hub.epoch();
+    let (hub, report) = rebuilt(hub).await;
+    assert_eq!((report.repos, report.large, report.problems), (2, 3, vec![]));
+    assert_ne!(hub.epoch(), epoch);
+    let (repo, other) = (found(&hub, "ada/model"), found(&hub, "ada/other"));
+    for (repo, large) in [(&repo, &one), (&repo, &two), (&other, &shared)] {
+        assert!(read(&hub.changes, repo, large).await == large.bytes);
+    }
+    let report = hub.changes.fsck(None).await.unwrap();
+    assert_eq!((report.xorbs, report.xet_files, report.findings), (2, 3, vec![]));
+    // The rest of the proof comes with the server's first rounds, and none of the rebuild's own rows deletes anything.
+    for _ in 0..1000 {
+        hub.changes.maintain(false).await.unwrap();
+        if hub.changes.database().possessed(BackingId(0), 1).unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let link = hub.changes.database().link(repo.id, &one.sha256).unwrap().unwrap();
+    assert_eq!(link.backing.unwrap().proof, Proof::Verified);
+    hub.clock.advance_ms(100 * DAY_MS);
+    assert_eq!(hub.changes.maintain(true).await.unwrap().large.xorbs, 0);
+    assert!(read(&hub.changes, &other, &shared).await == shared.bytes);
+    hub.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_says_which_files_lack_a_xorb() {
+    let hub = hub().await;
+    let [kept, damaged, bare] = [19, 20, 21].map(Packed::new);
+    let repo = hub.repo("model").await;
+    let git = hub.git("work");
+    let mut tip = Oid::NULL;
+    for packed in [&kept, &damaged, &bare] {
+        let (large, _) = hub.bring(&repo, packed, packed.chunks.len()).await;
+        tip = git.commit(&format!("{}.bin", large.sha256), &large.pointer());
+    }
+    assert!(refused(&hub.push(&repo, &[(MAIN, Oid::NULL, tip)], Some(git.pack("main"))).await).is_empty());
+    hub.changes.maintain(true).await.unwrap();
+    let [file, _] = damaged.stored(&hub.data()).try_into().unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, bytes).unwrap();
+    std::fs::remove_file(&bare.stored(&hub.data())[1]).unwrap();
+
+    let (hub, report) = rebuilt(hub).await;
+    assert_eq!((report.repos, report.large), (1, 1));
+    let [problem] = report.problems.try_into().unwrap();
+    let mut missing = [damaged.whole().sha256.to_string(), bare.whole().sha256.to_string()];
+    missing.sort();
+    let expected = format!("ada/model: LFS objects are not in the store: {}", missing.join(", "));
+    assert!(problem.ends_with(&expected), "{problem}");
+    let repo = found(&hub, "ada/model");
+    let link = |packed: &Packed| hub.changes.database().link(repo.id, &packed.whole().sha256).unwrap();
+    assert!(link(&kept).is_some() && link(&damaged).is_none() && link(&bare).is_none());
+    let [finding] = hub.changes.fsck(None).await.unwrap().findings.try_into().unwrap();
+    assert!(finding.starts_with("ada/model: 2 LFS objects are not here"), "{finding}");
+    // Uploaded again, all is well.
+    for packed in [&damaged, &bare] {
+        hub.bring(&repo, packed, packed.chunks.len()).await;
+    }
+    hub.assert_sound().await;
 }
 
 #[tokio::test]

@@ -66,6 +66,34 @@ async fn a_chain_of_deltas_says_the_same_as_a_base() {
 }
 
 #[tokio::test]
+async fn a_manifest_that_is_written_again_keeps_what_it_continues() {
+    let hub = hub().await;
+    let (repo, git) = (hub.repo("model").await, hub.git("work"));
+    let first = git.commit("a", b"a");
+    hub.push(&repo, &[(MAIN, Oid::NULL, first)], Some(git.pack("main"))).await;
+    hub.changes.maintain(true).await.unwrap();
+    let second = git.commit("a", b"b");
+    hub.push(&repo, &[(MAIN, first, second)], Some(git.pack("main ^HEAD~1"))).await;
+    hub.clock.advance_ms(6_000);
+    assert_eq!(hub.changes.maintain(false).await.unwrap().manifests, 1);
+    // As after a crash between the bytes and their row: another process, which knows of no chain.
+    let changes = open(&hub.data(), hub.clock.clone()).await;
+    changes.database().manifests_lost().await.unwrap();
+    assert_eq!(changes.maintain(false).await.unwrap().manifests, 1);
+    let report = changes.fsck(None).await.unwrap();
+    assert!(report.findings.is_empty(), "{report}");
+    let manifests = hub.data().join("manifests").join(repo.id.0.to_string());
+    assert_eq!(std::fs::read_dir(&manifests).unwrap().count(), 2, "a base and a delta");
+    let hub = crate::hub::Hub { changes, directory: hub.directory, clock: hub.clock };
+    let third = git.commit("a", b"c");
+    hub.push(&repo, &[(MAIN, second, third)], Some(git.pack("main ^HEAD~1"))).await;
+    hub.clock.advance_ms(6_000);
+    assert_eq!(hub.changes.maintain(false).await.unwrap().manifests, 1);
+    assert_eq!(std::fs::read_dir(&manifests).unwrap().count(), 1, "a base");
+    hub.assert_sound().await;
+}
+
+#[tokio::test]
 async fn renames_deletions_and_restores_are_told() {
     let hub = hub().await;
     let (repo, git) = (hub.repo("model").await, hub.git("work"));

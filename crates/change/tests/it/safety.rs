@@ -1,7 +1,9 @@
 use std::path::Path;
 
+use auth::transfer::{KeysError, TransferKeys};
 use database::{
-    AsOf, Clock, Facts, Gating, NewUpload, Oid, PackId, Quota, RepoSettings, TokenRole, UploadId, UserId,
+    AsOf, Clock, Database, Facts, Gating, NewUpload, Oid, PackId, Quota, RepoSettings, TokenRole, UploadId,
+    UserId,
 };
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -289,6 +291,13 @@ async fn fsck_finds_a_flip_in_every_row_and_column() {
                 continue;
             }
             tried += 1;
+            let database = Database::open(&rows, Clock::default()).unwrap();
+            let keys = TransferKeys::open(&database).await;
+            database.close().await;
+            if matches!(keys, Err(KeysError::Corrupt)) {
+                // Some flips of random keys make none of them. No server starts then.
+                continue;
+            }
             let changes = open(&hub.data(), Clock::default()).await;
             if changes.fsck(None).await.unwrap().findings.is_empty() {
                 missed.push(format!("{place:?}, emptied: {emptied}"));

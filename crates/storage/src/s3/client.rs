@@ -288,7 +288,7 @@ fn meaning(status: u16, code: &str, message: String) -> StoreError {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use std::time::SystemTime;
+    use std::time::UNIX_EPOCH;
 
     use aws_credential_types::Credentials;
     use aws_credential_types::provider::{ProvideCredentials, future};
@@ -307,9 +307,9 @@ mod tests {
         where
             Self: 'a,
         {
-            let in_an_hour = Clock::default().now_ms() as u64 + 3_600_000;
-            let (number, end) =
-                (self.0.fetch_add(1, Relaxed), SystemTime::UNIX_EPOCH + Duration::from_millis(in_an_hour));
+            let number = self.0.fetch_add(1, Relaxed);
+            let end_ms = Clock::default().now_ms().unsigned_abs() + 3_600_000;
+            let end = UNIX_EPOCH + Duration::from_millis(end_ms);
             let credentials = Credentials::new(format!("key-{number}"), "secret", None, Some(end), "test");
             future::ProvideCredentials::ready(Ok(credentials))
         }

@@ -182,7 +182,7 @@ impl Cas {
     }
 
     /// The index that its bytes make.
-    async fn read_xorb(&self, xorb: &Xorb) -> Result<Result<Index, XorbError>, StoreError> {
+    pub(super) async fn read_xorb(&self, xorb: &Xorb) -> Result<Result<Index, XorbError>, StoreError> {
         let mut bytes = self.0.store.reader(&xorb.storage_key(), 0..xorb.stored_bytes).await?;
         let mut proof = Reader::new(self.0.config.xorb);
         while let Some(piece) = bytes.next().await? {

@@ -1,6 +1,7 @@
 //! The content-addressed store: bytes lie in `storage`, rows in `database`, and what is said of either is proven here.
 
 mod address;
+mod adopt;
 mod check;
 mod commit;
 mod config;
@@ -25,6 +26,7 @@ use storage::ObjectStore;
 use tokio::sync::Semaphore;
 
 pub use address::{Addresses, FetchError, LocalFetch};
+pub use adopt::{AdoptError, Recipe};
 pub use check::{XetCheckReport, XetFinding, XetProblem};
 pub use commit::RegisteredFile;
 pub use config::{Config, DedupScope};

@@ -7,7 +7,7 @@ use crate::sqlite::checksum::{REPO_OBJECT, XET_FILE, XET_FILE_XORB};
 use crate::sqlite::objects::{add_bytes, backings, column};
 use crate::sqlite::{Database, DbError, all, next_id};
 use crate::{
-    BackingId, LinkState, NewXetFile, Possessed, RepoId, XetFile, XetFileId, XetHash, XetTerm, XorbId,
+    BackingId, LinkState, NewXetFile, Possessed, RepoId, Sha256, XetFile, XetFileId, XetHash, XetTerm, XorbId,
 };
 
 macro_rules! file_sql {
@@ -49,6 +49,17 @@ impl Database {
             let mut find = |id| Ok(statement.query_row([id], |row| row.get(0)).optional()?);
             ids.iter().map(&mut find).collect()
         })
+    }
+
+    /// Those that live links of the repo are, of links that were made since `since_ms`; with their SHA-256.
+    pub fn xet_files_since(&self, repo: RepoId, since_ms: i64) -> Result<Vec<(Sha256, XetFile)>, DbError> {
+        let sql = "SELECT f.id, f.hash, f.size, f.terms, o.sha256 FROM repo_object o
+                   JOIN xet_backing x ON x.backing_id = o.backing_id JOIN xet_file f ON f.id = x.file_id
+                   WHERE o.repo_id = ?1 AND o.state = 0 AND o.linked_ms >= ?2 ORDER BY o.sha256";
+        let found = self.read(|conn| {
+            all(conn, sql, params![repo, since_ms], |row| Ok((row.get::<_, Sha256>(4)?, file(row)?)))
+        })?;
+        found.into_iter().map(|(sha256, file)| Ok((sha256, file?))).collect()
     }
 
     /// In the order of ids, behind `after`: for fsck.

@@ -20,12 +20,17 @@ impl Database {
     /// Names the keys of a xorb that is about to be written. Committed before anything may lie there.
     pub async fn stage_xorb(&self, hash: XetHash) -> Result<(XorbId, UploadId), DbError> {
         let upload = UploadId::new();
+        Ok((self.stage_stored_xorb(hash, upload).await?, upload))
+    }
+
+    /// As [`Database::stage_xorb`], of one that lies under its keys already: when rows are made anew.
+    pub async fn stage_stored_xorb(&self, hash: XetHash, upload: UploadId) -> Result<XorbId, DbError> {
         self.write(move |conn, now_ms| {
             let id = XorbId(next_id(conn, "xorb")?);
             let (state, none) = (BlobState::Staged, None::<i64>);
             let values: [&dyn ToSql; 9] = [&id, &hash, &upload, &state, &0, &0, &0, &now_ms, &none];
             XORB.insert(conn, &values)?;
-            Ok((id, upload))
+            Ok(id)
         })
         .await
     }
