@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import threading
+import time
 
 import pytest
 
@@ -501,3 +502,53 @@ def test_a_connection_that_breaks(fresh_hub, tmp):
         assert lfs.digest(out) == lfs.oid(data)
         assert len([seen for seen in door.seen if "/data/" in seen.path]) >= 3
     hub.check_log()
+
+
+def test_slow_uploads_delay_nobody(hub, cas):
+    """bob begins forty xorbs and sends a byte now and then: alice's goes in at once."""
+    alices, bobs = cas(), cas(user="bob")
+    xorb, path = Xorb.of(content(MIB, alices.repo)), f"{bobs.url.removeprefix(hub.url)}/v1/xorbs/default/{NOWHERE}"
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            slow = stack.enter_context(wire.Raw(hub.url))
+            slow.request("POST", path, {"Authorization": f"Bearer {bobs.token}", "Content-Length": "1000000"})
+        wait.until(lambda: metrics.read(hub)["granary_http_requests_in_flight"] >= 40, "all are under way")
+        started = time.monotonic()
+        answer = alices.put_xorb(xorb)
+        took = time.monotonic() - started
+    assert answer.status == 200 and took < 10, f"{answer.status} after {took:.1f} s: {answer.body[:200]}"
+
+
+def test_a_xorb_announced_as_huge(hub, cas):
+    """Is too large, whatever there is room for: 413, which clients do not try again, not 507."""
+    at = cas()
+    with wire.Raw(hub.url) as raw:
+        raw.request("POST", f"{at.url.removeprefix(hub.url)}/v1/xorbs/default/{NOWHERE}", {"Authorization": f"Bearer {at.token}", "Content-Length": str(10**12)})
+        assert raw.answer().status == 413
+
+
+def test_a_commit_while_a_lie_is_found_out(fresh_hub):
+    """Takes the file, which is corrupt then, or says that it is: the branch is not being changed by anybody else."""
+    hub, answers = fresh_hub(debug=True), []
+    hub.expect_log(SAYS_ANOTHER)
+    for number in range(20):
+        HubApi(hub.url, hub.admin_token).create(f"admin/x{number}")
+        at = Cas(hub, hub.admin_token, f"models/admin/x{number}")
+        true = File.of(content(100_000, at.repo))
+        at.upload(File.of(content(100_000, f"{at.repo} junk")).saying(says_sha256=true.oid))
+        answers.append(at.commit(a_bin=true))
+    assert {answer.status for answer in answers} <= {200, 400}, [answer.body for answer in answers if answer.status not in (200, 400)][:2]
+
+
+@pytest.mark.parametrize("engine", ["disk", "s3"], indirect=True)
+def test_a_stop_while_a_sha256_is_computed(stopped_hub, engine_settings):
+    """Is no reason for a warning: it is computed after the next start."""
+    hub = stopped_hub(settings=engine_settings(), debug=True)
+    for turn in range(10):
+        hub.start()
+        HubApi(hub.url, hub.admin_token).create("admin/x")
+        at = Cas(hub, hub.admin_token, "models/admin/x")
+        for number in range(8):
+            at.upload(File.of(content(300_000, f"{turn} {number}")))
+        hub.stop()
+        hub.check_log()
