@@ -538,3 +538,17 @@ def test_a_commit_while_a_lie_is_found_out(fresh_hub):
         at.upload(File.of(content(100_000, f"{at.repo} junk")).saying(says_sha256=true.oid))
         answers.append(at.commit(a_bin=true))
     assert {answer.status for answer in answers} <= {200, 400}, [answer.body for answer in answers if answer.status not in (200, 400)][:2]
+
+
+@pytest.mark.parametrize("engine", ["disk", "s3"], indirect=True)
+def test_a_stop_while_a_sha256_is_computed(stopped_hub, engine_settings):
+    """Is no reason for a warning: it is computed after the next start."""
+    hub = stopped_hub(settings=engine_settings(), debug=True)
+    for turn in range(10):
+        hub.start()
+        HubApi(hub.url, hub.admin_token).create("admin/x")
+        at = Cas(hub, hub.admin_token, "models/admin/x")
+        for number in range(8):
+            at.upload(File.of(content(300_000, f"{turn} {number}")))
+        hub.stop()
+        hub.check_log()
