@@ -5,14 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-/// Bytes of a buffer.
+/// Bytes of a buffer to read into.
 pub(super) const BUFFER: usize = 256 * 1024;
+/// Of one that is written from: what a slow upload holds.
+pub(super) const BLOCK: usize = 128 * 1024;
 
 /// Buffers kept for the next one.
 const IDLE_MAX: usize = 16;
 
-#[derive(Clone, Default)]
-pub(super) struct Buffers(Arc<Mutex<Vec<Box<[u8]>>>>);
+#[derive(Clone)]
+pub(super) struct Buffers {
+    /// Bytes of each.
+    size: usize,
+    idle: Arc<Mutex<Vec<Box<[u8]>>>>,
+}
 
 /// A buffer that goes back when it is dropped.
 pub(super) struct Buffer {
@@ -23,14 +29,18 @@ pub(super) struct Buffer {
 }
 
 impl Buffers {
-    /// For up to `wanted` bytes, and no less than the smaller of `wanted` and [`BUFFER`].
+    pub(super) fn of(size: usize) -> Buffers {
+        Buffers { size, idle: Arc::default() }
+    }
+
+    /// For up to `wanted` bytes, and no less than the smaller of `wanted` and the size of each.
     pub(super) fn take(&self, wanted: u64) -> Buffer {
-        if wanted < BUFFER as u64 / 4 {
+        if wanted < self.size as u64 / 4 {
             let bytes = vec![0; wanted as usize].into_boxed_slice();
             return Buffer { bytes, filled: 0, home: None };
         }
-        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let bytes = idle.unwrap_or_else(|| vec![0; BUFFER].into_boxed_slice());
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let bytes = idle.unwrap_or_else(|| vec![0; self.size].into_boxed_slice());
         Buffer { bytes, filled: 0, home: Some(self.clone()) }
     }
 }
@@ -71,7 +81,7 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let Some(home) = self.home.take() else { return };
-        let mut idle = home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = home.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_MAX {
             idle.push(std::mem::take(&mut self.bytes));
         }
@@ -83,12 +93,12 @@ mod tests {
     use super::*;
 
     fn idle(buffers: &Buffers) -> usize {
-        buffers.0.lock().unwrap().len()
+        buffers.idle.lock().unwrap().len()
     }
 
     #[test]
     fn buffers_come_back_when_the_last_piece_is_dropped_and_few_are_kept() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::of(BUFFER);
         let mut buffer = buffers.take(1 << 20);
         buffer.space(u64::MAX)[..5].copy_from_slice(b"hello");
         let piece = buffer.freeze(5);
@@ -105,7 +115,7 @@ mod tests {
 
     #[test]
     fn what_is_filled_in_is_what_it_holds() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::of(BUFFER);
         let mut buffer = buffers.take(u64::MAX);
         assert!(!buffer.is_full());
         assert_eq!(buffer.fill(b"some"), 4);
@@ -118,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_small_range_takes_no_more_than_it_needs() {
-        let buffers = Buffers::default();
+        let buffers = Buffers::of(BUFFER);
         let mut small = buffers.take(1000);
         assert_eq!(small.space(u64::MAX).len(), 1000);
         assert_eq!(buffers.take(BUFFER as u64 / 4 - 1).space(u64::MAX).len(), BUFFER / 4 - 1);

@@ -10,7 +10,7 @@ use database::Sha256;
 use rustix::fs::{Advice, CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
-use super::buffers::Buffers;
+use super::buffers::{BLOCK, BUFFER, Buffers};
 use super::{Expected, Hasher, Identity, Marked, StoreError, StoreId, mark};
 use crate::Disk;
 
@@ -18,6 +18,7 @@ use crate::Disk;
 pub(super) struct DiskObjects {
     disk: Disk,
     pub(super) buffers: Buffers,
+    pub(super) blocks: Buffers,
     pub(super) identity: Arc<Identity>,
 }
 
@@ -27,7 +28,8 @@ const READ_BACK_BUFFER: usize = 1024 * 1024;
 
 impl DiskObjects {
     pub(super) fn new(disk: Disk, expected: Expected) -> DiskObjects {
-        DiskObjects { disk, buffers: Buffers::default(), identity: Arc::new(Identity::new(expected)) }
+        let (buffers, blocks) = (Buffers::of(BUFFER), Buffers::of(BLOCK));
+        DiskObjects { disk, buffers, blocks, identity: Arc::new(Identity::new(expected)) }
     }
 
     pub(super) fn disk(&self) -> &Disk {

@@ -10,7 +10,7 @@ use database::Sha256;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
-use super::buffers::{Buffer, Buffers};
+use super::buffers::{BLOCK, Buffer, Buffers};
 use super::disk::{DiskObjects, blocking};
 use super::{Hasher, StoreError};
 use crate::{Disk, TempFile};
@@ -18,7 +18,7 @@ use crate::{Disk, TempFile};
 /// A body up to here is held, and makes one hop in all.
 const HELD_MAX: u64 = 64 * 1024;
 /// Gathered before the disk, being idle, gets it: what a slow upload holds.
-const PIECE_MIN: usize = 128 * 1024;
+const PIECE_MIN: usize = BLOCK;
 /// Gathered at most while the disk is busy.
 const PIECE_MAX: usize = 1024 * 1024;
 /// Written between two flushes. Left to the kernel, most of a file would be flushed at its end, with everybody waiting.
@@ -60,7 +60,7 @@ enum Content {
 
 impl DiskObjects {
     pub(super) fn writer(&self, key: &str, size: u64) -> DiskWriter {
-        let gathered = Gathered { blocks: Vec::new(), len: 0, buffers: self.buffers.clone() };
+        let gathered = Gathered { blocks: Vec::new(), len: 0, buffers: self.blocks.clone() };
         let (disk, key) = (self.disk().clone(), key.to_owned());
         DiskWriter { disk, key, size, written: 0, gathered, hashes: true, state: State::Held }
     }
