@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use database::{Database, RepoId, RepoState, TokenId, UserId};
+use database::{Database, RepoId, TokenId, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::access::{self, Denied};
-use crate::transfer::{RedeemError, TransferError, TransferKeys, principal};
-use crate::{Access, Authorized, Identity, Right, Settings};
+use crate::access::Denied;
+use crate::transfer::{Holder, RedeemError, TransferError, TransferKeys};
+use crate::{Access, Authorized, Right, Settings};
 
 /// Clients ask for another half a minute before it ends, and never in the middle of a call.
 pub const LIFETIME: Duration = Duration::from_secs(60 * 60);
@@ -108,15 +108,6 @@ pub fn redeem<A: Right>(
     if A::ACCESS > grant.scope.access() {
         return Err(Denied::Forbidden.into());
     }
-    let identity = match grant.token {
-        None => Identity::Anonymous,
-        Some(token) => Identity::User(principal(database, token, grant.user)?),
-    };
-    let repo = database.repo(grant.repo)?;
-    let repo = repo.filter(|repo| repo.state == RepoState::Live).ok_or(RedeemError::RepoGone)?;
-    let access = access::authorize(settings, &identity, repo)?;
-    match access.granted() < grant.scope.least() {
-        true => Err(Denied::Forbidden.into()),
-        false => Ok(access),
-    }
+    let holder = Holder { token: grant.token, user: grant.user, repo: grant.repo };
+    holder.authorize(settings, database, grant.scope.least())
 }

@@ -8,14 +8,15 @@ use database::{Proof, fault};
 use storage::{Bucket, StoreError, TempFile};
 
 use crate::parts::{Assembly, check_numbers};
-use crate::publish::{Arrival, Known, blocking};
+use crate::publish::{Arrival, Known, blocking, detached};
 use crate::receive::taken;
 use crate::verify::Way;
 use crate::{Objects, ReceiveError};
 
 impl Objects {
     /// `parts` are number and entity tag of each, by number. Told twice, it succeeds twice.
-    /// Answers in time, as [`Objects::landed_soon`] says: a bucket may take minutes to put parts together.
+    /// Of a bucket, which may take minutes to put parts together, it answers in time, as [`Objects::landed_soon`] says: what
+    /// it put together is found in it even after a crash. Parts on the disk would be gone then, so that is waited for.
     pub async fn complete(
         &self,
         access: Authorized<Propose>,
@@ -27,7 +28,7 @@ impl Objects {
         }
         let arrival = Arrival::of(&access, grant)?;
         let (objects, multipart) = (self.clone(), grant.multipart.clone());
-        self.landed_soon(&arrival, async move {
+        let completing = async move {
             match objects.known(&arrival)? {
                 Known::Here => return Ok(()),
                 Known::Claimed(backing) => return objects.await_proof(&arrival, backing).await,
@@ -41,8 +42,11 @@ impl Objects {
                 // The engine was changed since the link was handed out.
                 (Some(_), None) | (None, Some(_)) => Err(ReceiveError::Closed),
             }
-        })
-        .await
+        };
+        match self.0.store.bucket() {
+            Some(_) => self.landed_soon(&arrival, completing).await,
+            None => detached(completing).await,
+        }
     }
 
     async fn complete_in_bucket(

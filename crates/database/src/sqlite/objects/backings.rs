@@ -39,16 +39,7 @@ impl Database {
             if !conn.prepare_cached(sql)?.exists([backing])? {
                 return Ok(false);
             }
-            let sql = "SELECT repo_id, size FROM repo_object WHERE backing_id = ?1";
-            let links: Vec<(RepoId, i64)> = all(conn, sql, [backing], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            for (repo, size) in links {
-                add_bytes(conn, repo, -size)?;
-            }
-            REPO_OBJECT.change(conn, "backing_id = ?1", [backing], |link| {
-                link.set("state", LinkState::Corrupt)?;
-                link.set("backing_id", None::<i64>)
-            })?;
-            condemn_if_unlinked(conn, backing, now_ms.saturating_add(grace_ms))?;
+            disown(conn, backing, now_ms.saturating_add(grace_ms))?;
             Ok(true)
         })
         .await
@@ -147,6 +138,25 @@ pub(in crate::sqlite) fn insert(
     BACKING.insert(conn, &values)?;
     add_to_totals(conn, 1, size)?;
     Ok(id)
+}
+
+/// The links of a backing say from now on that it is not what it was said to be; it is condemned, due at `not_before_ms`.
+pub(in crate::sqlite) fn disown(
+    conn: &Connection,
+    backing: BackingId,
+    not_before_ms: i64,
+) -> Result<(), DbError> {
+    let sql = "SELECT repo_id, size FROM repo_object WHERE backing_id = ?1";
+    let links: Vec<(RepoId, i64)> = all(conn, sql, [backing], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (repo, size) in links {
+        add_bytes(conn, repo, -size)?;
+    }
+    REPO_OBJECT.change(conn, "backing_id = ?1", [backing], |link| {
+        link.set("state", LinkState::Corrupt)?;
+        link.set("backing_id", None::<i64>)
+    })?;
+    condemn_if_unlinked(conn, backing, not_before_ms)?;
+    Ok(())
 }
 
 /// The last link that leaves takes the backing along.

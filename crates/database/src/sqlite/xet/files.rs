@@ -3,12 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::xorbs;
-use crate::sqlite::checksum::{REPO_OBJECT, XET_FILE, XET_FILE_XORB};
-use crate::sqlite::objects::{add_bytes, backings, column};
+use crate::sqlite::checksum::{XET_FILE, XET_FILE_XORB};
+use crate::sqlite::objects::{backings, column};
 use crate::sqlite::{Database, DbError, all, next_id};
-use crate::{
-    BackingId, LinkState, NewXetFile, Possessed, RepoId, Sha256, XetFile, XetFileId, XetHash, XetTerm, XorbId,
-};
+use crate::{BackingId, NewXetFile, Possessed, RepoId, Sha256, XetFile, XetFileId, XetHash, XetTerm, XorbId};
 
 macro_rules! file_sql {
     () => {
@@ -93,16 +91,7 @@ impl Database {
             if !conn.prepare_cached(sql)?.exists([backing])? {
                 return Ok(false);
             }
-            let sql = "SELECT repo_id, size FROM repo_object WHERE backing_id = ?1";
-            let links: Vec<(RepoId, i64)> = all(conn, sql, [backing], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            for (repo, size) in links {
-                add_bytes(conn, repo, -size)?;
-            }
-            REPO_OBJECT.change(conn, "backing_id = ?1", [backing], |link| {
-                link.set("state", LinkState::Corrupt)?;
-                link.set("backing_id", None::<i64>)
-            })?;
-            backings::condemn_if_unlinked(conn, backing, now_ms)?;
+            backings::disown(conn, backing, now_ms)?;
             Ok(true)
         })
         .await
