@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from harness import xet
+from harness import metrics, wait, xet
 from harness.api import HubApi
 from harness.hf import Hf
 from harness.lfs import MIB, content
+from harness.lfs_api import Api
 from harness.xet import CHUNK, Cas, File, Known, Term, Xorb
 
 disk = pytest.mark.parametrize("engine", ["disk"], indirect=True)
@@ -422,6 +423,19 @@ def test_pages_of_other_origins_may_ask(pieced):
     (_, url, _, (first, last)), *_ = xet.fetches(at.plan(file.name).json())
     got = HubApi(url).get("", range=f"bytes={first}-{last}", origin="https://elsewhere.example")
     assert got.headers["access-control-allow-origin"] == "*"
+
+
+def test_a_file_that_others_have_whole_stays_what_readers_were_told(lfs_hub, cas, made):
+    """Once its SHA-256 is known to be theirs: a client that was given the name of a file is in the middle of reading it."""
+    at = cas()
+    true = File.of(content(200_000, at.repo))
+    Api(lfs_hub, made(), lfs_hub.tokens["alice"]).upload(true.data)
+    with metrics.Change(lfs_hub) as moved:
+        at.upload(true)
+        wait.until(lambda: moved["lfs_read_back_bytes"] >= len(true.data), "its SHA-256 is computed")
+    assert at.commit(a_bin=true).status == 200
+    assert at.read(true.name) == true.data
+    assert at.hub.head(f"/{at.repo.removeprefix('models/')}/resolve/main/a.bin").headers["x-xet-hash"] == true.name
 
 
 def test_lfs_batches_lead_there(lfs_hub, made, api):

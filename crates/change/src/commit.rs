@@ -134,6 +134,8 @@ impl Changes {
         if unmet.is_empty() {
             return Ok(());
         }
+        // A repository that was deleted meanwhile has lost its links too.
+        self.still_writes(access)?;
         if unmet.iter().all(|unmet| unmet.why == lfs::Why::Unverified) {
             return Err(CommitError::Verifying);
         }

@@ -123,7 +123,7 @@ impl Changes {
             Err(Refused::Internal(error)) => return Err(PushError::Internal(error)),
         };
         fault::point(fault::Point::PushIndexed);
-        self.refuse_without_objects(&repo, &snapshot, &mut prepared, deadline).await?;
+        self.refuse_without_objects(&access, &snapshot, &mut prepared, deadline).await?;
         if prepared.edits.is_empty() || (commands.capabilities.atomic && prepared.any_refused()) {
             return Ok(Attempt::Done(prepared.report(&commands, &[])));
         }
@@ -133,12 +133,16 @@ impl Changes {
     /// Of a push that lacks large objects only the deletions are left, and its messages say which.
     async fn refuse_without_objects(
         &self,
-        repo: &database::Repo,
+        access: &Authorized<Propose>,
         snapshot: &std::sync::Arc<Snapshot>,
         prepared: &mut Prepared,
         deadline: Instant,
     ) -> Result<(), PushError> {
-        let unmet = self.unmet(repo, &prepared.objects, deadline).await?;
+        let unmet = self.unmet(access.repo(), &prepared.objects, deadline).await?;
+        if !unmet.is_empty() {
+            // A repository that was deleted meanwhile has lost its links too.
+            self.still(access)?;
+        }
         let Some(ingested) = prepared.ingested.take_if(|_| !unmet.is_empty()) else { return Ok(()) };
         let (base, pointers) = (std::sync::Arc::clone(snapshot), std::mem::take(&mut prepared.pointers));
         let lines = self

@@ -1,8 +1,8 @@
 //! Xorbs and files as rows: who has them, and when they go.
 
 use database::{
-    NewXetFile, Proof, ProvenXorb, PublishError, Quota, RegisterError, RepoId, Sha256, XetFile, XetHash,
-    XetRegistration, XetTerm, Xorb, XorbId, XorbPlaced,
+    NewUpload, NewXetFile, Proof, ProvenXorb, Publish, PublishError, Quota, RegisterError, RepoId, Sha256,
+    UploadId, XetFile, XetHash, XetRegistration, XetTerm, Xorb, XorbId, XorbPlaced,
 };
 
 use crate::support::{Hub, hub, new_repo};
@@ -174,5 +174,37 @@ async fn a_file_that_is_another_than_was_said_is_corrupt_where_it_was_said() {
     let backing = hub.db.possessed(database::BackingId(0), 9).unwrap()[0].backing;
     assert!(hub.db.object_verified(backing).await.unwrap());
     assert!(!hub.db.xet_object_corrupt(backing).await.unwrap(), "what is proven stays");
+    hub.assert_sound();
+}
+
+#[tokio::test]
+async fn a_file_is_not_exchanged_for_another_form_of_it_when_it_is_verified() {
+    let hub = hub().await;
+    let whole_repo = hub.db.create_repo(new_repo("acme/whole")).await.unwrap().id;
+    let other_repo = hub.db.create_repo(new_repo("acme/other")).await.unwrap().id;
+    let xorb = hub.xorb(1).await;
+    let sha256 = Sha256([9; 32]);
+    let (upload, by, proof) = (UploadId::new(), None, Proof::Verified);
+    let (objects, expires_ms, quota) = (vec![(sha256, 30)], hub.clock.now_ms() + 1000, Quota::Exempt);
+    hub.db
+        .begin_upload(NewUpload { id: upload, repo: whole_repo, by, objects, expires_ms, quota })
+        .await
+        .unwrap();
+    hub.db.publish_object(Publish { upload, repo: whole_repo, sha256, size: 30, proof, by }).await.unwrap();
+    let verified = |repo| {
+        let backing = hub.db.link(repo, &sha256).unwrap().unwrap().backing.unwrap();
+        (backing.id, backing.proof)
+    };
+    for repo in [hub.repo.id, other_repo] {
+        hub.register(repo, 9, &[xorb.id]).await.unwrap();
+    }
+    for possessed in hub.db.possessed(database::BackingId(0), 9).unwrap() {
+        hub.db.object_verified(possessed.backing).await.unwrap();
+    }
+    let (whole, one, other) = (verified(whole_repo), verified(hub.repo.id), verified(other_repo));
+    assert_eq!([whole.1, one.1, other.1], [Proof::Verified; 3]);
+    assert_ne!(whole.0, one.0, "its readers know it by the name of its chunks");
+    assert_eq!(one, other, "the same file once");
+    assert!(hub.db.xet_file_of(hub.repo.id, &XetHash([9; 32])).unwrap().is_some());
     hub.assert_sound();
 }

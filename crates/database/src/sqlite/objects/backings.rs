@@ -5,11 +5,14 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use super::{add_bytes, add_to_totals, column};
 use crate::sqlite::checksum::{BACKING, REPO_OBJECT};
 use crate::sqlite::{Database, DbError, all, next_id};
-use crate::{BackingId, BlobState, Claim, LinkState, Proof, Publish, RepoId, Sha256, UploadId, object_key};
+use crate::{
+    BackingId, BlobState, Claim, LinkState, Proof, Publish, RepoId, Sha256, UploadId, XetFileId, object_key,
+};
 
 impl Database {
     /// The SHA-256 of a live backing was computed and is right. If the same object is stored verified already, the links
-    /// move there and this one is condemned, due at once. False if nothing links it any more, now or before.
+    /// move there and this one is condemned, due at once; but those of a file in xorbs only to the same file, since its
+    /// readers know it by that name. False if nothing links it any more, now or before.
     pub async fn object_verified(&self, backing: BackingId) -> Result<bool, DbError> {
         self.write(move |conn, now_ms| {
             let Some(mut row) = BACKING.record(conn, "id = ?1 AND state = 1", [backing])? else {
@@ -18,7 +21,12 @@ impl Database {
             if row.get::<Proof>("proof")? == Proof::Verified {
                 return Ok(true);
             }
-            let Some(other) = verified(conn, &row.get("sha256")?, row.get("size")?)? else {
+            let (sha256, size) = (row.get("sha256")?, row.get("size")?);
+            let other = match xet_file(conn, backing)? {
+                None => verified(conn, &sha256, size)?,
+                Some(file) => verified_as(conn, &sha256, size, file)?,
+            };
+            let Some(other) = other else {
                 row.set("proof", Proof::Verified)?;
                 row.write(conn)?;
                 return Ok(true);
@@ -113,15 +121,34 @@ impl Database {
     }
 }
 
-/// The verified live backing of an object, which there is one of at most.
+/// A verified live backing of an object; if there are several, one that is whole.
 pub(in crate::sqlite) fn verified(
     conn: &Connection,
     sha256: &Sha256,
     size: i64,
 ) -> Result<Option<BackingId>, DbError> {
     // The conditions are those of the index `backing_verified`.
-    let sql = "SELECT id FROM backing WHERE sha256 = ?1 AND size = ?2 AND state = 1 AND proof = 2";
+    let sql = "SELECT id FROM backing WHERE sha256 = ?1 AND size = ?2 AND state = 1 AND proof = 2
+               ORDER BY EXISTS (SELECT 1 FROM xet_backing WHERE backing_id = backing.id) LIMIT 1";
     Ok(conn.prepare_cached(sql)?.query_row(params![sha256, size], |row| row.get(0)).optional()?)
+}
+
+/// The verified live backing of an object that is this very file.
+pub(in crate::sqlite) fn verified_as(
+    conn: &Connection,
+    sha256: &Sha256,
+    size: i64,
+    file: XetFileId,
+) -> Result<Option<BackingId>, DbError> {
+    let sql = "SELECT b.id FROM xet_backing x JOIN backing b ON b.id = x.backing_id
+               WHERE x.file_id = ?3 AND b.sha256 = ?1 AND b.size = ?2 AND b.state = 1 AND b.proof = 2";
+    Ok(conn.prepare_cached(sql)?.query_row(params![sha256, size, file], |row| row.get(0)).optional()?)
+}
+
+/// Of a backing that is in xorbs.
+fn xet_file(conn: &Connection, backing: BackingId) -> Result<Option<XetFileId>, DbError> {
+    let sql = "SELECT file_id FROM xet_backing WHERE backing_id = ?1";
+    Ok(conn.prepare_cached(sql)?.query_row([backing], |row| row.get(0)).optional()?)
 }
 
 /// A new live one under the key of `publish`.

@@ -100,10 +100,7 @@ impl Database {
 
 /// The row of a file, new or as it is: the hash says the content, so whatever terms came first do.
 pub(super) fn find_or_insert(conn: &Connection, new: &NewXetFile) -> Result<XetFileId, DbError> {
-    let sql = "SELECT id FROM xet_file WHERE hash = ?1";
-    let known: Option<XetFileId> =
-        conn.prepare_cached(sql)?.query_row([new.hash], |row| row.get(0)).optional()?;
-    if let Some(id) = known {
+    if let Some(id) = find(conn, &new.hash)? {
         return Ok(id);
     }
     let id = XetFileId(next_id(conn, "xet_file")?);
@@ -117,6 +114,11 @@ pub(super) fn find_or_insert(conn: &Connection, new: &NewXetFile) -> Result<XetF
         xorbs::add_dedup_key(conn, key, first.xorb)?;
     }
     Ok(id)
+}
+
+pub(super) fn find(conn: &Connection, hash: &XetHash) -> Result<Option<XetFileId>, DbError> {
+    let sql = "SELECT id FROM xet_file WHERE hash = ?1";
+    Ok(conn.prepare_cached(sql)?.query_row([hash], |row| row.get(0)).optional()?)
 }
 
 /// Each once.

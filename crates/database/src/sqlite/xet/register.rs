@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use rusqlite::{Connection, ToSql};
 
 use super::{files, xorbs};
 use crate::sqlite::checksum::{REPO_OBJECT, XET_BACKING};
 use crate::sqlite::objects::{add_bytes, backings, column, links, quota, reservations};
 use crate::sqlite::{Database, DbError, RegisterError};
 use crate::{
-    BackingId, LinkState, NewXetFile, Proof, Publish, Sha256, UploadId, XetFileId, XetRegistered,
-    XetRegistration, XorbId,
+    BackingId, LinkState, NewXetFile, Proof, Publish, Sha256, UploadId, XetRegistered, XetRegistration,
+    XorbId,
 };
 
 impl Database {
@@ -123,15 +123,16 @@ fn place(
     Ok(XetRegistered { backing, proof, was_here: false })
 }
 
-/// The verified backing of the object, if these very chunks are it, or these are verified as well.
+/// A verified backing of the object that is these very chunks; or any, if these are verified as well.
 fn shared(conn: &Connection, file: &NewXetFile) -> Result<Option<BackingId>, DbError> {
-    let Some(backing) = backings::verified(conn, &file.sha256, column(file.size))? else { return Ok(None) };
-    if file.proof == Proof::Verified {
+    let size = column(file.size);
+    if let Some(known) = files::find(conn, &file.hash)?
+        && let Some(backing) = backings::verified_as(conn, &file.sha256, size, known)?
+    {
         return Ok(Some(backing));
     }
-    let sql = "SELECT x.file_id FROM xet_backing x JOIN xet_file f ON f.id = x.file_id
-               WHERE x.backing_id = ?1 AND f.hash = ?2";
-    let same: Option<XetFileId> =
-        conn.prepare_cached(sql)?.query_row(params![backing, file.hash], |row| row.get(0)).optional()?;
-    Ok(same.map(|_| backing))
+    match file.proof {
+        Proof::Verified => backings::verified(conn, &file.sha256, size),
+        _ => Ok(None),
+    }
 }
