@@ -24,6 +24,9 @@ pub struct GcOptions {
     pub dry_run: bool,
     /// Keep nothing for the sake of the ref log, delete replaced packs at once, and forget cached answers.
     pub purge: bool,
+    /// Of a purge: large objects that came a while ago at most, and that no push has named yet, are left to the push or
+    /// commit that is under way. So are xorbs.
+    pub spares_uploads: bool,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -109,11 +112,19 @@ impl GcReport {
     }
 }
 
+/// Links that a collection leaves though nothing needs them: those made since then, but for what pushes have named.
+struct Spared {
+    since_ms: i64,
+    but: HashSet<Sha256>,
+}
+
 const PAGE: u32 = 500;
 /// Links read at a time.
 const LINKS: u32 = 10_000;
 /// Links dropped in one transaction, for which every push waits.
 const LINKS_DROPPED: usize = 2_000;
+/// How long an upload that is spared may go before its push.
+const UPLOAD_MS: i64 = 24 * 3600 * 1000;
 /// A repository that is pushed to all the time is left for later after this many attempts.
 const ATTEMPTS_MAX: u32 = 5;
 
@@ -144,7 +155,11 @@ impl Changes {
         self.count_xet(&mut report)?;
         if options.purge && !options.dry_run {
             if let Some(repo) = &options.repo {
-                self.0.objects.xet().purge(repo.id).await?;
+                let seen_before_ms = match options.spares_uploads {
+                    true => self.0.database.clock().now_ms() - UPLOAD_MS,
+                    false => i64::MAX,
+                };
+                self.0.objects.xet().purge(repo.id, seen_before_ms).await?;
             }
             self.sweep().await.map_err(|source| GcError::Repo { repo: "sweep".to_owned(), source })?;
         }
@@ -187,6 +202,10 @@ impl Changes {
         let retention_ms = if options.purge { 0 } else { self.0.limits.gc_retention_ms };
         let roots = self.logged_roots(&repo, options.purge, now_ms - retention_ms)?;
         let generation = snapshot.generation();
+        let spared = options.spares_uploads.then(|| Spared {
+            since_ms: now_ms - UPLOAD_MS,
+            but: large::pointed_at(&snapshot).into_iter().map(|(sha256, ..)| sha256).collect(),
+        });
         let (changes, dry_run) = (self.clone(), options.dry_run);
         let (compacted, garbage, pointers) = self
             .compute_behind(move || {
@@ -205,6 +224,9 @@ impl Changes {
             self.forget_manifest(repo.id);
         }
         let mut unneeded = self.unneeded_links(&repo, &pointers, now_ms - retention_ms)?;
+        if let Some(spared) = spared {
+            unneeded.retain(|link| link.linked_ms < spared.since_ms || spared.but.contains(&link.sha256));
+        }
         let later = match options.dry_run {
             true => Vec::new(),
             false => unneeded.split_off(unneeded.len().min(LINKS_DROPPED)),

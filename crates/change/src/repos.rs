@@ -44,7 +44,8 @@ impl Changes {
     }
 
     /// All at once. More visible only after a collection with zero retention: everything in a pack list can be fetched
-    /// by id, also what was removed by force from the branches.
+    /// by id, also what was removed by force from the branches. An object that only an upload under way has brought is
+    /// found by nobody who does not know it.
     ///
     /// `acl_version`: as rights were when this was allowed.
     pub async fn set_repo(
@@ -77,7 +78,8 @@ impl Changes {
 
     /// True if nothing was found.
     async fn purge(&self, repo: &Repo) -> Result<bool, RepoError> {
-        let options = GcOptions { repo: Some(repo.clone()), dry_run: false, purge: true };
+        let options =
+            GcOptions { repo: Some(repo.clone()), purge: true, spares_uploads: true, ..GcOptions::default() };
         let report = self.gc(options).await?;
         match report.skipped.is_empty() {
             true => Ok(report.objects_dropped == 0 && report.large_dropped == 0),

@@ -15,7 +15,8 @@ async fn what_was_forced_away_stays_for_the_retention_and_goes_then() {
     hub.push(&repo, &[(MAIN, Oid::NULL, secret)], Some(git.pack("main"))).await;
     hub.push(&repo, &[(MAIN, secret, kept)], None).await;
 
-    let gc = |dry_run, purge| hub.changes.gc(GcOptions { repo: None, dry_run, purge });
+    let gc =
+        |dry_run, purge| hub.changes.gc(GcOptions { repo: None, dry_run, purge, ..GcOptions::default() });
     let contains = |oid: Oid| {
         let repo = hub.changes.database().repo(repo.id).unwrap().unwrap();
         hub.changes.repositories().snapshot(&repo).unwrap().contains(&oid)

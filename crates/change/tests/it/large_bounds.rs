@@ -85,7 +85,11 @@ async fn more_links_than_fit_one_transaction_are_dropped() {
     link(LINKS, LINKS + 1).await;
 
     let gc = async |dry_run| {
-        let report = hub.changes.gc(GcOptions { repo: None, dry_run, purge: false }).await.unwrap();
+        let report = hub
+            .changes
+            .gc(GcOptions { repo: None, dry_run, purge: false, ..GcOptions::default() })
+            .await
+            .unwrap();
         assert!(report.skipped.is_empty() && report.failed.is_empty(), "{report}");
         (report.large_dropped, report.large_bytes_dropped)
     };

@@ -10,7 +10,8 @@ const TOPIC: &str = "refs/heads/topic";
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 async fn gc(hub: &Hub, dry_run: bool, purge: bool) -> GcReport {
-    let report = hub.changes.gc(GcOptions { repo: None, dry_run, purge }).await.unwrap();
+    let report =
+        hub.changes.gc(GcOptions { repo: None, dry_run, purge, ..GcOptions::default() }).await.unwrap();
     assert!(report.failed.is_empty() && report.skipped.is_empty(), "{report}");
     report
 }
@@ -133,7 +134,7 @@ async fn what_another_repository_links_stays_for_it() {
     hub.upload(&one, &large).await;
     with_topic(&hub, &two, &large).await;
     assert_eq!(large.stored(&hub.data()).len(), 1, "stored once");
-    let only_one = GcOptions { repo: Some(one.clone()), dry_run: false, purge: true };
+    let only_one = GcOptions { repo: Some(one.clone()), dry_run: false, purge: true, ..GcOptions::default() };
     assert_eq!(hub.changes.gc(only_one).await.unwrap().large_dropped, 1);
     assert!(!hub.has(&one, &large) && hub.has(&two, &large));
     hub.clock.advance_ms(100 * DAY_MS);
@@ -145,5 +146,23 @@ async fn what_another_repository_links_stays_for_it() {
     hub.changes.delete_repo(&two).await.unwrap();
     hub.clock.advance_ms(100 * DAY_MS);
     assert_eq!((swept(&hub).await, large.stored(&hub.data()).len()), (1, 0));
+    hub.assert_sound().await;
+}
+
+/// A repository is shown to all while somebody uploads to it.
+#[tokio::test]
+async fn publication_drops_what_was_pushed_and_leaves_what_is_to_be_pushed() {
+    let hub = hub().await;
+    let (repo, large, coming) = (hub.repo("model").await, Large::new("a"), Large::new("coming"));
+    let topic = with_topic(&hub, &repo, &large).await;
+    hub.push(&repo, &[(TOPIC, topic, Oid::NULL)], None).await;
+    hub.upload(&repo, &coming).await;
+    hub.changes.set_visibility(&repo, database::Visibility::Public).await.unwrap();
+    assert!(!hub.has(&repo, &large), "it was removed by force");
+    assert!(hub.has(&repo, &coming), "its push is under way");
+    hub.changes.set_visibility(&repo, database::Visibility::Private).await.unwrap();
+    hub.clock.advance_ms(2 * DAY_MS);
+    hub.changes.set_visibility(&repo, database::Visibility::Public).await.unwrap();
+    assert!(!hub.has(&repo, &coming), "no push came");
     hub.assert_sound().await;
 }

@@ -121,7 +121,10 @@ impl Hub {
     }
 
     async fn gc(&self, repo: Option<&Repo>, dry_run: bool, purge: bool) -> GcReport {
-        self.changes.gc(GcOptions { repo: repo.cloned(), dry_run, purge }).await.unwrap()
+        self.changes
+            .gc(GcOptions { repo: repo.cloned(), dry_run, purge, ..GcOptions::default() })
+            .await
+            .unwrap()
     }
 }
 

@@ -10,17 +10,23 @@ use parking_lot::RwLock;
 
 use super::DbError;
 
-/// How many transactions have ended. Counted before whoever waits for one is answered.
+/// Begins and ends of commits. Somewhere between the two readers begin to see what is new: meanwhile nothing is known by
+/// heart, lest one answer be older than another that was given before.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Commits(Arc<AtomicU64>);
 
 impl Commits {
-    pub(super) fn count(&self) {
-        self.0.fetch_add(1, Ordering::Release);
+    /// Runs `commit`; whoever waits for it is answered afterwards.
+    pub(super) fn during<T>(&self, commit: impl FnOnce() -> T) -> T {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let outcome = commit();
+        self.0.fetch_add(1, Ordering::SeqCst);
+        outcome
     }
 
-    fn so_far(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+    /// How many have begun and ended; `None` while one is under way.
+    fn so_far(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::SeqCst)).filter(|count| count % 2 == 0)
     }
 }
 
@@ -50,7 +56,7 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         read: impl FnOnce(&K) -> Result<Option<V>, DbError>,
     ) -> Result<Option<V>, DbError> {
         // Before the read: what it gives may be older than a commit that comes meanwhile, and then does not count.
-        let as_of = self.commits.so_far();
+        let Some(as_of) = self.commits.so_far() else { return read(&key) };
         {
             let state = self.state.read();
             if state.as_of == as_of
@@ -84,11 +90,13 @@ mod tests {
         let recent = Recent::new(commits.clone());
         let get = |value: Option<u8>| recent.get("key", |_| Ok(value)).unwrap();
         assert_eq!((get(None), get(Some(1)), get(Some(2))), (None, Some(1), Some(1)));
-        commits.count();
+        commits.during(|| {
+            assert_eq!((get(Some(3)), get(Some(4))), (Some(3), Some(4)), "whichever is seen first")
+        });
         assert_eq!((get(Some(3)), get(Some(4))), (Some(3), Some(3)));
         // What was read while a commit came is not kept.
         let during = recent.get("other", |_| {
-            commits.count();
+            commits.during(|| ());
             Ok(Some(5))
         });
         assert_eq!(during.unwrap(), Some(5));

@@ -229,9 +229,8 @@ fn batch(
         if applies {
             fault::point(fault::Point::ApplyBeforeCommit);
         }
-        Ok(conn.execute_batch("COMMIT")?)
+        Ok(commits.during(|| conn.execute_batch("COMMIT"))?)
     });
-    commits.count();
     match &result {
         Ok(()) if applies => fault::point(fault::Point::ApplyAfterCommit),
         Ok(()) => {}

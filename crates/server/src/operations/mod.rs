@@ -248,7 +248,7 @@ pub async fn run(node: &Arc<Node>, operation: Operation) -> Result<Outcome, Oper
         }
         Operation::Gc { repo, dry_run, purge } => {
             let repo = repos::one_or_all(node, repo.as_deref())?;
-            let report = node.changes.gc(GcOptions { repo, dry_run, purge }).await?;
+            let report = node.changes.gc(GcOptions { repo, dry_run, purge, ..GcOptions::default() }).await?;
             if purge && !dry_run {
                 node.drop_cached_answers();
             }

@@ -58,14 +58,15 @@ impl Cas {
         Ok(report)
     }
 
-    /// What no object of the repository needs any more, and nobody else's either, is not kept for clients that remember it:
-    /// the next sweep deletes it, and clients are made to forget. How many xorbs.
-    pub async fn purge(&self, repo: RepoId) -> Result<u64, DbError> {
+    /// What no object of the repository needs any more, and nobody else's either, is not kept for clients that remember it,
+    /// unless they were told of it since `seen_before_ms`: the next sweep deletes it, and clients are made to forget. How
+    /// many xorbs.
+    pub async fn purge(&self, repo: RepoId, seen_before_ms: i64) -> Result<u64, DbError> {
         let database = &self.0.database;
         while database.drop_xet_backings(BATCH).await? == BATCH as usize {}
         let (mut condemned, mut after) = (0, Some(XorbId(0)));
         while let Some(id) = after {
-            let (more, last) = database.release_xorbs(repo, id, LOOKED).await?;
+            let (more, last) = database.release_xorbs(repo, id, LOOKED, seen_before_ms).await?;
             condemned += more as u64;
             after = last;
         }

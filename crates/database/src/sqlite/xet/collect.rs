@@ -73,14 +73,15 @@ impl Database {
         Ok((condemned, last))
     }
 
-    /// The repo lets go of xorbs behind `after` that none of its live objects needs, `looked` at most; those that are nobody
-    /// else's then are condemned, due at once, whatever clients remember. How many, and the last that was looked at:
+    /// The repo lets go of xorbs behind `after` that none of its live objects needs and that clients were last told of before
+    /// `seen_before_ms`, `looked` at most; those that are nobody else's then are condemned, due at once, whatever clients remember. How many, and the last that was looked at:
     /// `None` if there are no more.
     pub async fn release_xorbs(
         &self,
         repo: RepoId,
         after: XorbId,
         looked: u32,
+        seen_before_ms: i64,
     ) -> Result<(usize, Option<XorbId>), DbError> {
         let sql =
             "SELECT xorb_id FROM repo_xorb WHERE repo_id = ?1 AND xorb_id > ?2 ORDER BY xorb_id LIMIT ?3";
@@ -97,7 +98,10 @@ impl Database {
                     let needed = "SELECT 1 FROM xet_file_xorb f JOIN xet_backing x ON x.file_id = f.file_id
                                   JOIN repo_object o ON o.backing_id = x.backing_id
                                   WHERE f.xorb_id = ?2 AND o.repo_id = ?1 AND o.state = 0";
-                    if conn.prepare_cached(needed)?.exists(params![repo, id])? {
+                    let seen = "SELECT 1 FROM xorb WHERE id = ?1 AND seen_ms >= ?2";
+                    if conn.prepare_cached(needed)?.exists(params![repo, id])?
+                        || conn.prepare_cached(seen)?.exists(params![id, seen_before_ms])?
+                    {
                         continue;
                     }
                     let sql = "DELETE FROM repo_xorb WHERE repo_id = ?1 AND xorb_id = ?2";
