@@ -22,6 +22,7 @@ mod errors;
 mod flights;
 mod inline;
 mod landings;
+mod lane;
 mod modes;
 mod offer;
 mod parts;

@@ -93,6 +93,7 @@ const RULES: &[&str] = &[
      UNION ALL SELECT xorb_id, 'repo ' || repo_id FROM repo_xorb
      UNION ALL SELECT xorb_id, 'chunk ' || lower(hex(chunk)) FROM dedup_key)
      WHERE id NOT IN (SELECT id FROM xorb WHERE state = 1)",
+    "SELECT 'grant ' || hex(id) || ' is for an empty xorb' FROM xorb_grant WHERE size < 1",
     "SELECT 'deleted repo ' || repo_id || ' has xorbs' FROM repo_xorb l JOIN repo r ON r.id = l.repo_id
      WHERE r.state = 1 GROUP BY repo_id",
     "SELECT 'file ' || id || ' has no backing' FROM xet_file
@@ -199,7 +200,7 @@ mod tests {
     use crate::{
         Change, Clock, NewPack, NewRepo, NewUpload, NewXetFile, Oid, PackContent, PackId, PackKind, Proof,
         ProvenXorb, Publish, Quota, RefEdit, Sha256, UploadId, UserId, Visibility, XetHash, XetRegistration,
-        XetTerm,
+        XetTerm, XorbGrant,
     };
 
     /// Breaks sound rows by `sql` and returns what is found.
@@ -283,6 +284,8 @@ mod tests {
         let (quota, files) = (Quota::Exempt, vec![file]);
         let registration = XetRegistration { repo, by: None, quota, xorbs: vec![], files };
         db.register_xet(registration).await.unwrap();
+        let grant = XorbGrant { repo, hash: XetHash([3; 32]), size: 9, expires_ms: i64::MAX };
+        db.grant_xorb(grant, 1).await.unwrap().unwrap();
     }
 
     #[tokio::test]
@@ -355,6 +358,7 @@ mod tests {
             ("UPDATE xorb SET state = 0", "xorb 1 is not live, and repo 1 needs it"),
             ("DELETE FROM xorb", "xorb 1 is not live, and chunk 0101"),
             ("UPDATE repo SET state = 1", "deleted repo 1 has xorbs"),
+            ("UPDATE xorb_grant SET size = 0", "is for an empty xorb"),
             ("DELETE FROM xet_backing", "file 1 has no backing"),
             ("DELETE FROM xet_backing", "backing 3 is possessed and no file"),
             ("UPDATE xet_file SET size = 6", "backing 3 is a file of another size, or only claimed to be"),

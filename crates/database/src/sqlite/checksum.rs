@@ -148,7 +148,10 @@ pub(super) static XET_BACKING: Table = Table::new("xet_backing", &["backing_id"]
 
 pub(super) static DEDUP_KEY: Table = Table::new("dedup_key", &["chunk", "xorb_id"], &["chunk", "xorb_id"]);
 
-pub(super) static TABLES: [&Table; 29] = [
+pub(super) static XORB_GRANT: Table =
+    Table::new("xorb_grant", &["id"], &["id", "repo_id", "hash", "size", "expires_ms", "taken"]);
+
+pub(super) static TABLES: [&Table; 30] = [
     &SEQUENCE,
     &ACCOUNT,
     &TOKEN,
@@ -178,6 +181,7 @@ pub(super) static TABLES: [&Table; 29] = [
     &XET_FILE_XORB,
     &XET_BACKING,
     &DEDUP_KEY,
+    &XORB_GRANT,
 ];
 
 /// A table whose rows carry a checksum.

@@ -81,7 +81,9 @@ impl From<XorbRefused> for Error {
         let text = error.to_string();
         match error {
             XorbRefused::Xorb(error) if error.is_too_large() => Error::TooMany(text),
-            XorbRefused::Xorb(_) => Error::Malformed(text),
+            XorbRefused::Xorb(_) | XorbRefused::Size { .. } | XorbRefused::Footer { .. } => {
+                Error::Malformed(text)
+            }
             XorbRefused::Busy => Error::Busy("too many xorbs are being received"),
             XorbRefused::RepoGone => Error::RepoNotFound,
             XorbRefused::Denied(error) => withdrawn(error),

@@ -5,11 +5,14 @@
 //! stays. A live xorb that no file names and that no client was told of for as long as they remember is condemned, and its
 //! bytes are deleted when it is due ([`collect`]).
 //!
+//! What clients put into a bucket themselves is known by a grant ([`grants`]) until its address is dead.
+//!
 //! [`Database::publish_xorb`]: super::Database::publish_xorb
 
 mod collect;
 mod dedup;
 pub(super) mod files;
+mod grants;
 mod register;
 mod stats;
 mod xorbs;
