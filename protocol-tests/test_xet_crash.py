@@ -86,11 +86,12 @@ class Case:
 
 
 POINTS = ["xet.xorb-staged", "xet.xorb-durable", "xet.shard-committed", "xet.key-deleted"]
+GRANTED = ["xet.xorb-granted", "xet.xorb-copied"]
 
 
 def test_all_points_are_known():
     listed = subprocess.run([BINARY, "debug", "faults"], capture_output=True, text=True, check=True).stdout.split()
-    assert [point for point in listed if point.startswith("xet.")] == POINTS
+    assert sorted(point for point in listed if point.startswith("xet.")) == sorted(POINTS + GRANTED)
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ def keys(engine, request, tmp):
     """What makes the callable that lists what is stored of xorbs."""
     if engine == "disk":
         return lambda hub: lambda: [file for file in (hub.data / "xorbs").rglob("*") if file.is_file()]
-    return lambda hub: lambda: request.getfixturevalue("bucket").keys(f"{tmp.name}/xorbs/")
+    return lambda hub: lambda: [key for place in ("xorbs", "xorb-drafts") for key in request.getfixturevalue("bucket").keys(f"{tmp.name}/{place}/")]
 
 
 @pytest.fixture
@@ -134,6 +135,29 @@ def test_killed_at(case, point):
     else:
         assert case.upload(), "the client tries again"
         assert case.cas().read(case.new.name) == case.new.data
+    case.assert_no_litter()
+    hub.stop()
+
+
+@pytest.mark.parametrize("engine", ["s3"], indirect=True)
+@pytest.mark.parametrize("point", [*GRANTED, "xet.xorb-durable"])
+def test_killed_while_a_xorb_is_taken_from_the_bucket(case, point):
+    """The address and what was put there outlive the crash: it is taken afterwards, or goes when the address is dead."""
+    hub, xorb = case.hub, case.new.xorbs[0]
+    hub.start()
+    given, lost = case.cas().grant(xorb), case.cas().grant(case.new.xorbs[1])
+    for grant, body in ((given, xorb.body), (lost, case.new.xorbs[1].body)):
+        assert Cas.put_granted(grant, body) == 200
+    hub.stop()
+    hub.start(may_die=True, GRANARY_FAULT=point)
+    with pytest.raises(GONE):
+        case.cas().ask_grant(Xorb.of(b"other")) if point == "xet.xorb-granted" else case.cas().commit_grant(xorb, given["id"])
+    hub.wait_killed()
+    hub.fsck()
+    hub.start()
+    assert case.cas().head(f"/v1/xorbs/default/{xorb.name}").status == 404
+    assert case.cas().commit_grant(xorb, given["id"]).status == 200
+    assert case.upload() and case.cas().read(case.new.name) == case.new.data
     case.assert_no_litter()
     hub.stop()
 

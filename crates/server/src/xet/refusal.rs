@@ -105,7 +105,8 @@ impl From<ShardError> for Error {
             ShardError::Commit(CommitError::RepoGone) => Error::RepoNotFound,
             ShardError::Commit(CommitError::Denied(error)) => withdrawn(error),
             ShardError::Commit(CommitError::XorbGone(_)) => Error::Malformed(text),
-            ShardError::Commit(CommitError::OverQuota { .. }) => Error::QuotaExceeded(text),
+            // Clients try again after 507, and older ones show nothing but the status.
+            ShardError::Commit(CommitError::OverQuota { .. }) => Error::TooMany(text),
             ShardError::Commit(CommitError::Db(error)) => error.into(),
             ShardError::Store(error) => error.into(),
             ShardError::Db(error) => error.into(),

@@ -64,7 +64,7 @@ pub(super) async fn grant(mut call: Call<'_>, xorb: Hash) -> Result<Response<Bod
     })?;
     call.server.node.objects_writable(0)?;
     match call.cas().grant_xorb(&access, xorb, asked.length, crc64).await? {
-        None => Err(Error::Missing("xorbs are uploaded to this hub itself".to_owned())),
+        None => Err(Error::Missing("this hub does not offer grants for xorbs; upload them to it".to_owned())),
         Some(Granted::Here) => Ok(json(&serde_json::json!({}))),
         Some(Granted::At(Grant { id, put })) => {
             let headers = put.header.into_iter().collect();
