@@ -76,6 +76,10 @@ points! {
     XetXorbDurable = "xet.xorb-durable",
     /// The files of a shard are registered, their client is not told.
     XetShardCommitted = "xet.shard-committed",
+    /// The row of a copy of a file in xorbs is staged, nothing is under its key.
+    XetWholeStaged = "xet.whole-staged",
+    /// A copy of a file in xorbs is durable, no live row names it.
+    XetWholeDurable = "xet.whole-durable",
     /// The bytes of a condemned xorb are deleted, its row still says condemned.
     XetKeyDeleted = "xet.key-deleted",
 }

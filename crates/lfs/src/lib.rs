@@ -34,6 +34,7 @@ mod resolve;
 mod sweep;
 mod take_in;
 mod verify;
+mod whole;
 pub mod wire;
 mod xorbs;
 
@@ -80,6 +81,7 @@ struct Inner {
     landings: landings::Landings,
     assemblies: parts::Assemblies,
     read_backs: read_back::ReadBacks,
+    wholes: whole::Wholes,
     /// One sweep at a time.
     sweeping: tokio::sync::Mutex<()>,
 }
@@ -110,6 +112,7 @@ impl Objects {
             landings: landings::Landings::default(),
             assemblies,
             read_backs: read_back::ReadBacks::default(),
+            wholes: whole::Wholes::default(),
             sweeping: tokio::sync::Mutex::default(),
             config,
         }))

@@ -151,7 +151,13 @@ pub(super) static DEDUP_KEY: Table = Table::new("dedup_key", &["chunk", "xorb_id
 pub(super) static XORB_GRANT: Table =
     Table::new("xorb_grant", &["id"], &["id", "repo_id", "hash", "size", "expires_ms", "taken"]);
 
-pub(super) static TABLES: [&Table; 30] = [
+pub(super) static WHOLE_COPY: Table = Table::new(
+    "whole_copy",
+    &["upload_id"],
+    &["upload_id", "backing_id", "sha256", "size", "state", "staged_ms", "not_before_ms"],
+);
+
+pub(super) static TABLES: [&Table; 31] = [
     &SEQUENCE,
     &ACCOUNT,
     &TOKEN,
@@ -182,6 +188,7 @@ pub(super) static TABLES: [&Table; 30] = [
     &XET_BACKING,
     &DEDUP_KEY,
     &XORB_GRANT,
+    &WHOLE_COPY,
 ];
 
 /// A table whose rows carry a checksum.

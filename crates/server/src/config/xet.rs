@@ -27,6 +27,11 @@ pub struct Xet {
     /// Of the tokens that clients upload and download chunks with. They ask for another half a minute before it ends, so it
     /// is 40 seconds at least.
     pub token_lifetime: Span,
+    /// Clients that know nothing of chunks (browsers, `git lfs`, older `hf`) get these files through Granary. In a bucket,
+    /// when so many times the size of a file was read that way since the start, all of it is stored as one object besides,
+    /// and they are sent there. That takes its size once more (but counts against no quota), for as long as the file is
+    /// there. 0: never, and such copies are deleted a week later.
+    pub whole_after: u32,
 }
 
 /// So that there is time between two of them.
@@ -55,6 +60,7 @@ impl Default for Xet {
             shards: nonzero(4),
             address_lifetime: Span::hours(1),
             token_lifetime: Span::hours(1),
+            whole_after: 8,
         }
     }
 }

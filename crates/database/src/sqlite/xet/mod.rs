@@ -6,6 +6,7 @@
 //! bytes are deleted when it is due ([`collect`]).
 //!
 //! What clients put into a bucket themselves is known by a grant ([`grants`]) until its address is dead.
+//! A file that is read often has a copy of its bytes as one object besides ([`wholes`]).
 //!
 //! [`Database::publish_xorb`]: super::Database::publish_xorb
 
@@ -15,4 +16,5 @@ pub(super) mod files;
 mod grants;
 mod register;
 mod stats;
+mod wholes;
 mod xorbs;
