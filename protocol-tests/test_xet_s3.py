@@ -7,6 +7,8 @@ from harness.api import HubApi
 from harness.hf import Hf
 from harness.httpd import Cut
 from harness.lfs import MIB, content
+from harness.lfs_api import Api
+from harness.watched import Watched
 from harness.xet import Cas, File, Xorb
 
 NAME = "alice/x"
@@ -312,6 +314,166 @@ def test_a_repository_that_is_deleted_meanwhile(watched, cas, api, xorb):
     watched.hub.fsck()
 
 
+# -- what is read often --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def busy(fresh_hub, bucket, store, tmp):
+    """A hub that stores a file as one object when twice its size was read."""
+    return Watched(fresh_hub, bucket, store, tmp.name, **{"xet.whole_after": "2"})
+
+
+class Read:
+    """A committed file of `busy`, and how those read it who know no chunks."""
+
+    def __init__(self, watched, data, path="x.bin"):
+        self.watched, self.data, self.path = watched, data, path
+        self.api = HubApi(watched.hub.url, watched.alice)
+        self.cas = Cas(watched.hub, watched.alice, f"models/{watched.path}")
+        before = watched.store.sent(role="hub", method="GET")
+        self.file = self.cas.upload(File.of(data))
+        assert self.cas.commit(**{path.replace(".", "_"): self.file}).status == 200
+        # It is read once more for that.
+        wait.until(lambda: watched.store.sent(role="hub", method="GET") >= before + len(data), "its SHA-256 is computed")
+
+    def get(self, **headers):
+        return self.api.get(f"/{self.watched.path}/resolve/main/{self.path}", **headers)
+
+    def is_copied(self):
+        for _ in range(2):
+            answer = self.get()
+            assert answer.status == 302 or answer.body == self.data
+        wait.until(lambda: self.get().status == 302, "it is stored as one object")
+        return self.watched.keys()
+
+
+def test_what_is_read_often_is_had_from_the_bucket(busy):
+    read = Read(busy, content(6 * MIB + 1))
+    half = 3 * MIB
+    for _ in range(2):
+        part = read.get(range=f"bytes={half}-")
+        assert part.status == 206 and part.body == read.data[half:]
+    assert not busy.keys(), "once its size was read, in all"
+    key, = read.is_copied()
+    assert busy.bucket.get(key) == read.data and lfs.oid(read.data) in key
+    with metrics.Change(busy.hub) as moved:
+        answer = read.get()
+        assert answer.headers["location"].startswith(busy.public) and answer.headers["x-xet-hash"] == read.file.name
+        assert wire.http(answer.headers["location"]).body == read.data
+        assert wire.http(answer.headers["location"], headers={"Range": "bytes=5-9"}).body == read.data[5:10]
+        link = busy.api.grant(read.data, "download")["download"]["href"]
+        assert link.startswith(busy.public) and wire.http(link).body == read.data
+    assert moved["lfs_bytes_out"] == 0
+    assert read.cas.read(read.file.name) == read.data, "and in chunks, as before"
+    for _ in range(5):
+        read.get()
+    assert busy.keys() == [key]
+    busy.hub.fsck()
+
+
+def test_real_clients_read_what_was_copied(busy, tmp):
+    """With Xet and without."""
+    read = Read(busy, content(6 * MIB + 1))
+    read.is_copied()
+    hf = Hf(busy.hub.url, busy.alice, tmp / "hf")
+    hf.run("download", busy.path, "x.bin", "--local-dir", tmp / "chunks")
+    assert (tmp / "chunks/x.bin").read_bytes() == read.data
+    busy.store.seen.clear()
+    with metrics.Change(busy.hub) as moved:
+        hf.with_environment(HF_HUB_DISABLE_XET="1").run("download", busy.path, "x.bin", "--local-dir", tmp / "whole")
+    assert (tmp / "whole/x.bin").read_bytes() == read.data and moved["lfs_bytes_out"] == 0
+    assert any(exchange.reads_an_object and exchange.status == 200 for exchange in busy.store.count(role="client"))
+
+
+def test_a_copy_lets_nobody_in_and_counts_for_nobody(busy):
+    read = Read(busy, content(2 * MIB))
+    before = busy.hub.run("quota", "alice").stdout
+    read.is_copied()
+    assert busy.hub.run("quota", "alice").stdout == before
+    bob = busy.hub.user("bob")
+    assert HubApi(busy.hub.url, bob).create("bob/x", private=True).status == 200
+    assert HubApi(busy.hub.url, bob).get(f"/{busy.path}/resolve/main/x.bin").status in (401, 404)
+    assert not Api(busy.hub, "bob/x", bob).has(read.data)
+    busy.hub.run("lfs", "remove", busy.path, lfs.oid(read.data))
+    assert read.get().status == 410
+    busy.age()
+    assert not busy.keys(), "it goes with its file"
+    busy.hub.fsck()
+
+
+def test_a_copy_goes_with_its_file(busy):
+    read, other = Read(busy, content(2 * MIB)), Read(busy, content(2 * MIB, "other"), "other.bin")
+    read.is_copied()
+    other.is_copied()
+    assert len(busy.keys()) == 2
+    HubApi(busy.hub.url, busy.alice).delete("/api/repos/delete", {"name": busy.path.split("/")[1], "organization": "alice", "type": "model"})
+    for _ in range(4):
+        busy.hub.run("debug", "clock", "+60d")
+        busy.hub.run("gc")
+        busy.hub.run("maintain", "--now")
+    wait.until(lambda: (busy.hub.run("maintain", "--now"), not busy.keys())[1], "nothing of them stays", every=0.5)
+    busy.hub.fsck()
+
+
+def test_no_copies_any_more(busy):
+    """When an administrator turns them off, those that are there go; the files stay."""
+    read = Read(busy, content(2 * MIB))
+    read.is_copied()
+    busy.hub.stop()
+    busy.hub.settings["xet.whole_after"] = "0"
+    busy.hub.start()
+    busy.hub.run("maintain", "--now")
+    for _ in range(5):
+        assert read.get().body == read.data, "through the hub again"
+    assert len(busy.keys()) == 1, "somebody may still read it"
+    busy.age(1)
+    assert not busy.keys()
+    busy.hub.fsck()
+
+
+def test_a_copy_that_fails(busy):
+    """Nothing of it stays, the file is read through the hub, and it is tried again."""
+    busy.hub.expect_log("could not be stored as one object|object store|bucket")
+    read = Read(busy, content(2 * MIB))
+    is_put = lambda exchange: exchange.role == "hub" and exchange.method == "PUT" and "/objects/" in exchange.path
+    busy.store.order(lambda exchange: exchange.answer(403), is_put)
+    for _ in range(2):
+        assert read.get().body == read.data
+    wait.until(lambda: busy.store.count(role="hub", method="PUT", status=403), "it is tried")
+    assert read.get().body == read.data
+    busy.store.obey()
+    read.is_copied()
+    busy.age()
+    assert read.get().status == 302 and len(busy.keys()) == 1
+    busy.hub.fsck()
+
+
+def test_fsck_finds_a_damaged_copy(busy):
+    read = Read(busy, content(2 * MIB))
+    key, = read.is_copied()
+    for damaged in (read.data[:-1] + b"x", read.data[:-1], None):
+        busy.bucket.put(key, damaged) if damaged else busy.bucket.delete(key)
+        for options in ((), ("--repo", busy.path)):
+            done = busy.hub.run("fsck", *options, check=False)
+            assert done.returncode == 1 and key.removeprefix(f"{busy.prefix}/") in done.stdout, done.stdout
+    busy.bucket.put(key, read.data)
+    busy.hub.fsck()
+
+
+def test_a_restore_makes_copies_anew(busy, tmp):
+    read = Read(busy, content(2 * MIB))
+    key, = read.is_copied()
+    busy.hub.run("backup", tmp / "backup")
+    busy.hub.stop()
+    busy.hub.run("restore", tmp / "backup", data=busy.hub.directory / "restored")
+    busy.hub.data = busy.hub.directory / "restored"
+    busy.hub.start()
+    busy.hub.run("maintain", "--now")
+    assert read.get().body == read.data and busy.keys() != [key]
+    read.is_copied()
+    busy.hub.fsck()
+
+
 # -- backups ------------------------------------------------------------------------------------------------------
 
 
@@ -319,8 +481,9 @@ def test_a_repository_that_is_deleted_meanwhile(watched, cas, api, xorb):
 def kept(fresh_hub, bucket, tmp):
     """(a hub with a file in xorbs, the CAS, the file)"""
     hub = fresh_hub(debug=True, settings=bucket.settings(tmp.name))
-    assert HubApi(hub.url, hub.admin_token).create("admin/x").status == 200
-    cas = Cas(hub, hub.admin_token, "models/admin/x")
+    hub.alice = hub.user("alice")
+    assert HubApi(hub.url, hub.alice).create(NAME).status == 200
+    cas = Cas(hub, hub.alice, f"models/{NAME}")
     file = cas.upload(File.of(content(3 * MIB)))
     assert cas.commit(a_bin=file).status == 200
     return hub, cas, file
@@ -329,7 +492,7 @@ def kept(fresh_hub, bucket, tmp):
 def test_a_backup_leaves_xorbs_in_the_bucket(kept, bucket, tmp):
     """And says where they are; a restored hub finds them there, under another address of the CAS."""
     hub, cas, file = kept
-    token, before = hub.admin_token, bucket.keys(f"{tmp.name}/")
+    token, before = hub.alice, bucket.keys(f"{tmp.name}/")
     said = hub.run("backup", tmp / "backup").stdout
     assert bucket.bucket in said, said
     assert not (tmp / "backup/xorbs").exists()
@@ -340,9 +503,9 @@ def test_a_backup_leaves_xorbs_in_the_bucket(kept, bucket, tmp):
     hub.data = restored
     hub.fsck()
     hub.start()
-    at = Cas(hub, token, "models/admin/x")
+    at = Cas(hub, token, f"models/{NAME}")
     assert at.given["casUrl"] != cas.given["casUrl"], "clients remember more than the rows know"
-    assert at.read(file.name) == file.data and HubApi(hub.url, token).get("/admin/x/resolve/main/a.bin").body == file.data
+    assert at.read(file.name) == file.data and HubApi(hub.url, token).get(f"/{NAME}/resolve/main/a.bin").body == file.data
     assert at.plan(later.name).status == 404
     at.upload(later)
     assert at.read(later.name) == later.data
@@ -351,17 +514,17 @@ def test_a_backup_leaves_xorbs_in_the_bucket(kept, bucket, tmp):
 
 
 def test_a_rebuild_finds_xorbs_in_the_bucket(kept, bucket, tmp):
-    """Of manifests and packs; one whose bytes changed meanwhile is no such xorb."""
+    """Manifests say what files are made of; the chunks are proven again."""
     hub, cas, file = kept
     hub.run("maintain", "--now")
-    wait.until(lambda: "possessed" not in hub.run("stats").stdout, "its SHA-256 is computed")
     hub.stop()
     hub.rebuild()
     hub.fsck()
     hub.start()
-    token = hub.run("token", "create", "admin", "--role", "write").stdout.strip() if "admin" in hub.run("user", "list").stdout else hub.user("admin", admin=True)
-    assert HubApi(hub.url, token).get("/admin/x/resolve/main/a.bin").body == file.data
-    assert Cas(hub, token, "models/admin/x").read(file.name) == file.data
+    token = hub.user("alice")
+    assert HubApi(hub.url, token).get(f"/{NAME}/resolve/main/a.bin").body == file.data
+    at = Cas(hub, token, f"models/{NAME}")
+    assert at.given["casUrl"] != cas.given["casUrl"] and at.read(file.name) == file.data
     hub.fsck()
 
 
