@@ -1,12 +1,14 @@
 """Today's `huggingface_hub` as it is installed, Xet and all: what it uploads every door gives back, and the reverse."""
 
 import subprocess
+import time
 
 import pytest
 
-from harness import lfs, metrics, wire
+from harness import lfs, metrics, wait, wire
 from harness.api import HubApi
 from harness.hf import CLIENTS, VERSIONS, Hf
+from harness.httpd import Proxy
 from harness.js import Js
 from harness.js import version as js_version
 from harness.lfs import MIB, content, digest
@@ -326,3 +328,24 @@ def test_the_answers_that_lead_to_xet(lfs_hub, alice, hf, named, tmp):
     assert (whole.status, whole.headers["content-length"], whole.headers["etag"]) == (200, str(len(data)), f'"{oid}"') and whole.body == data
     assert api.get(path, if_none_match=f'"{oid}"').status == 304
     assert api.get(path, range=f"bytes={len(data)}-").status == 416
+
+
+def test_a_token_that_ends_in_the_middle(fresh_hub, tmp):
+    """The client asks for another in time, and goes on with that."""
+    hub = fresh_hub(settings={"xet.token_lifetime": "40s"}, debug=True)
+    alice, data = hub.user("alice"), content(2 * MIB)
+    with Proxy(hub.url) as door:
+        def late(exchange):
+            # Clients take a token for dead half a minute before it is.
+            began = time.monotonic()
+            wait.until(lambda: time.monotonic() > began + 11, "the token is about to end", every=0.1)
+            door.forward(exchange)
+
+        door.order(late, lambda exchange: exchange.method == "POST" and "/xorbs/" in exchange.path, times=1)
+        hf = Hf(door.listen(), alice, tmp / "hf")
+        write(tmp, {"a.bin": data})
+        hf.python("api.create_repo('alice/x'); api.upload_file(path_or_fileobj=sys.argv[1], path_in_repo='a.bin', repo_id='alice/x')", tmp / "a.bin")
+        tokens = lambda part: {seen.headers["authorization"] for seen in door.seen if part in seen.path}
+        assert len([seen for seen in door.seen if "/xet-write-token/" in seen.path]) >= 2
+        assert tokens("/xorbs/") and tokens("/shards") and not tokens("/xorbs/") & tokens("/shards"), "the shard came with another"
+    assert HubApi(hub.url, alice).get("/alice/x/resolve/main/a.bin").body == data
