@@ -56,13 +56,13 @@ def test_huggingface_hub_there_and_back(watched, hf, tmp):
 
 
 def test_xet_there_and_back(watched, xet, tmp):
-    """Xorbs pass the hub, which proves them, on their way up; what comes down comes from the bucket, by links for ranges."""
+    """Xorbs go up to the bucket, where the hub proves them; what comes down comes from there, by links for ranges."""
     data = content(9 * MIB + 1)
     xet.python("api.create_repo('alice/x'); api.upload_file(path_or_fileobj=sys.argv[1], path_in_repo='x.bin', repo_id='alice/x')", write(tmp / "x.bin", data))
-    assert not watched.keys() and watched.store.received(role="hub", method="PUT") >= len(data) and not reads(watched)
+    assert not watched.keys() and watched.store.received(role="client", method="PUT") >= len(data) and not reads(watched)
     xorb, index = sorted(watched.bucket.keys(f"{watched.prefix}/xorbs/"), key=len)
     assert index == f"{xorb}.idx"
-    wait.until(lambda: watched.store.sent(role="hub", method="GET") >= len(data), "its SHA-256 is computed")
+    wait.until(lambda: watched.store.sent(role="hub", method="GET") >= 2 * len(data), "its SHA-256 is computed, after it was proven")
     watched.store.seen.clear()
     with metrics.Change(watched.hub) as moved:
         xet.run("download", "alice/x", "x.bin", "--local-dir", tmp / "back")

@@ -219,6 +219,8 @@ signed checksum header: git-lfs uploads objects up to 5 GiB straight to the buck
 checksum in the URL: clients that send no headers (Hugging Face) upload straight to the bucket
 payload hash in the URL: not enforced
 signed length: an upload has the announced size
+copies: xorbs of Hugging Face clients go straight to the bucket; Granary reads each back once
+CRC-64 header: the bucket finds xorbs that were damaged on the way
 parts: clients that can send parts upload large objects straight to the bucket; Granary reads them back once
 ranges: an interrupted download is resumed
 checksum in HEAD: what the bucket checked is not read back
@@ -229,6 +231,8 @@ signed checksum header: not enforced; git-lfs uploads pass through Granary, or g
 checksum in the URL: not enforced
 payload hash in the URL: not enforced
 signed length: an upload has the announced size
+copies: the bucket makes none, or takes other sizes than announced; xorbs pass through Granary
+CRC-64 header: not checked; Granary finds xorbs that were damaged on the way
 parts: clients that can send parts upload large objects straight to the bucket; Granary reads them back once
 ranges: an interrupted download is resumed
 checksum in HEAD: not shown; Granary reads every upload to the bucket back once

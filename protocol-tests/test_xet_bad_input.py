@@ -374,7 +374,7 @@ def test_a_quota(fresh_hub, tmp):
     for xorb in big.xorbs:
         at.put_xorb(xorb)
     answer = at.put_shard(big, xorbs=big.xorbs)
-    refused(answer, f"used {3 * MIB} of {4 * MIB} bytes", status=507)
+    refused(answer, f"used {3 * MIB} of {4 * MIB} bytes", status=413)
     last = json.loads(at.put_shard(big, xorbs=big.xorbs, route="/v2/shards").body.splitlines()[-1])
     assert last["retryable"] is False and "used" in last["message"], last
     assert at.plan(big.name).status == 404 and at.read(kept.name) == kept.data

@@ -1,12 +1,14 @@
 """Today's `huggingface_hub` as it is installed, Xet and all: what it uploads every door gives back, and the reverse."""
 
 import subprocess
+import time
 
 import pytest
 
-from harness import lfs, metrics, wire
+from harness import lfs, metrics, wait, wire
 from harness.api import HubApi
 from harness.hf import CLIENTS, VERSIONS, Hf
+from harness.httpd import Proxy
 from harness.js import Js
 from harness.js import version as js_version
 from harness.lfs import MIB, content, digest
@@ -33,7 +35,7 @@ def named(lfs_hub):
 
 
 class Sent:
-    """`with Sent(hub) as sent:` … `sent["xet.xorb"]` is how many such requests were answered."""
+    """`with Sent(hub) as sent:` … `sent["xet.shard"]` is how many such requests were answered."""
 
     def __init__(self, hub):
         self.hub = hub
@@ -47,6 +49,11 @@ class Sent:
 
     def __getitem__(self, route):
         return self.after.get(route, 0) - self.before.get(route, 0)
+
+    @property
+    def xorbs(self):
+        """Through the hub, or into the bucket."""
+        return self["xet.xorb"] + self["xet.xorb.commit"]
 
 
 def write(folder, files):
@@ -120,7 +127,7 @@ for path in paths:
     api.upload_file(path_or_fileobj=f"{folder}/{path}", path_in_repo=path, repo_id=name)
 tell({file.path: [file.size, file.lfs and file.lfs.sha256, file.xet_hash] for file in api.list_repo_tree(name) if file.path in paths})
 """, name, tmp / "folder", *files, seconds=300)
-    assert sent["xet.xorb"] >= 5 and sent["xet.shard.stream"] >= 4
+    assert sent.xorbs >= 5 and sent["xet.shard.stream"] >= 4
     for path, data in files.items():
         size, oid, xet_hash = told[path]
         assert (size, oid) == (len(data), lfs.oid(data) if data else None), path
@@ -186,7 +193,7 @@ def test_large_folders_of_older_clients(lfs_hub, alice, named, version, tmp):
     with Sent(lfs_hub) as sent:
         hf.python("api.create_repo(sys.argv[1]); api.upload_large_folder(repo_id=sys.argv[1], folder_path=sys.argv[2], repo_type='model', print_report=False)",
                   name, tmp / "large", seconds=300)
-    assert sent["xet.xorb"] > 0
+    assert sent.xorbs > 0
     hf.python("snapshot_download(sys.argv[1], local_dir=sys.argv[2])", name, tmp / "out")
     assert sums(tmp / "out", files) == {path: lfs.oid(data) for path, data in files.items()}
 
@@ -201,12 +208,12 @@ def test_what_is_there_is_not_sent_again(lfs_hub, alice, hf, named, tmp):
     upload = "api.create_repo(sys.argv[1], exist_ok=True); api.upload_folder(repo_id=sys.argv[1], folder_path=sys.argv[2], path_in_repo=sys.argv[3])"
     with Sent(lfs_hub) as sent:
         hf.python(upload, name, tmp / "folder", "first")
-    assert sent["xet.xorb"] >= 1
+    assert sent.xorbs >= 1
     forgetful = Hf(lfs_hub.url, alice, tmp / "another-home")
     for number, client in enumerate((hf, forgetful)):
         with Sent(lfs_hub) as sent, metrics.Change(lfs_hub) as moved:
             client.python(upload, name, tmp / "folder", f"again{number}")
-        assert sent["xet.xorb"] == 0, client.home
+        assert sent.xorbs == 0, client.home
         assert moved["lfs_objects_published"] == 0
     # A file with something before, in the middle and after: only that is sent.
     edited = content(100, "head") + files["a.bin"][: 3 * MIB] + content(100, "middle") + files["a.bin"][3 * MIB :] + content(100, "tail")
@@ -257,7 +264,7 @@ await hub.uploadFiles({...at, repo, files: paths.map(path => ({path, content: pa
 const blob = await hub.downloadFile({...at, repo, path: paths[0]}), info = await hub.fileDownloadInfo({...at, repo, path: paths[0]});
 tell({info, blob: blob.constructor.name, part: Buffer.from(await blob.slice(1_000_000, 1_000_010).arrayBuffer()).toString("hex")});
 """, name, tmp, *files, seconds=200)
-    assert sent["xet.xorb"] >= 1 and sent["xet.reconstruction"] >= 1
+    assert sent.xorbs >= 1 and sent["xet.reconstruction"] >= 1
     assert told["info"]["xet"]["hash"] and told["blob"].lstrip("_") == "XetBlob" and told["part"] == files["large.bin"][1_000_000:1_000_010].hex()
     every_door(name, {path: lfs.oid(data) for path, data in files.items()})
 
@@ -321,3 +328,24 @@ def test_the_answers_that_lead_to_xet(lfs_hub, alice, hf, named, tmp):
     assert (whole.status, whole.headers["content-length"], whole.headers["etag"]) == (200, str(len(data)), f'"{oid}"') and whole.body == data
     assert api.get(path, if_none_match=f'"{oid}"').status == 304
     assert api.get(path, range=f"bytes={len(data)}-").status == 416
+
+
+def test_a_token_that_ends_in_the_middle(fresh_hub, tmp):
+    """The client asks for another in time, and goes on with that."""
+    hub = fresh_hub(settings={"xet.token_lifetime": "40s"}, debug=True)
+    alice, data = hub.user("alice"), content(2 * MIB)
+    with Proxy(hub.url) as door:
+        def late(exchange):
+            # Clients take a token for dead half a minute before it is.
+            began = time.monotonic()
+            wait.until(lambda: time.monotonic() > began + 11, "the token is about to end", every=0.1)
+            door.forward(exchange)
+
+        door.order(late, lambda exchange: exchange.method == "POST" and "/xorbs/" in exchange.path, times=1)
+        hf = Hf(door.listen(), alice, tmp / "hf")
+        write(tmp, {"a.bin": data})
+        hf.python("api.create_repo('alice/x'); api.upload_file(path_or_fileobj=sys.argv[1], path_in_repo='a.bin', repo_id='alice/x')", tmp / "a.bin")
+        tokens = lambda part: {seen.headers["authorization"] for seen in door.seen if part in seen.path}
+        assert len([seen for seen in door.seen if "/xet-write-token/" in seen.path]) >= 2
+        assert tokens("/xorbs/") and tokens("/shards") and not tokens("/xorbs/") & tokens("/shards"), "the shard came with another"
+    assert HubApi(hub.url, alice).get("/alice/x/resolve/main/a.bin").body == data

@@ -1,5 +1,6 @@
 """`kill -9` at every fault point of Xet: afterwards an upload is complete, or as if it had never been, and no litter stays."""
 
+import contextlib
 import http.client
 import random
 import subprocess
@@ -86,11 +87,13 @@ class Case:
 
 
 POINTS = ["xet.xorb-staged", "xet.xorb-durable", "xet.shard-committed", "xet.key-deleted"]
+GRANTED = ["xet.xorb-granted", "xet.xorb-copied"]
+WHOLE = ["xet.whole-staged", "xet.whole-durable"]
 
 
 def test_all_points_are_known():
     listed = subprocess.run([BINARY, "debug", "faults"], capture_output=True, text=True, check=True).stdout.split()
-    assert [point for point in listed if point.startswith("xet.")] == POINTS
+    assert sorted(point for point in listed if point.startswith("xet.")) == sorted(POINTS + GRANTED + WHOLE)
 
 
 @pytest.fixture
@@ -98,7 +101,7 @@ def keys(engine, request, tmp):
     """What makes the callable that lists what is stored of xorbs."""
     if engine == "disk":
         return lambda hub: lambda: [file for file in (hub.data / "xorbs").rglob("*") if file.is_file()]
-    return lambda hub: lambda: request.getfixturevalue("bucket").keys(f"{tmp.name}/xorbs/")
+    return lambda hub: lambda: [key for place in ("xorbs", "xorb-drafts") for key in request.getfixturevalue("bucket").keys(f"{tmp.name}/{place}/")]
 
 
 @pytest.fixture
@@ -135,6 +138,56 @@ def test_killed_at(case, point):
         assert case.upload(), "the client tries again"
         assert case.cas().read(case.new.name) == case.new.data
     case.assert_no_litter()
+    hub.stop()
+
+
+@pytest.mark.parametrize("engine", ["s3"], indirect=True)
+@pytest.mark.parametrize("point", [*GRANTED, "xet.xorb-durable"])
+def test_killed_while_a_xorb_is_taken_from_the_bucket(case, point):
+    """The address and what was put there outlive the crash: it is taken afterwards, or goes when the address is dead."""
+    hub, xorb = case.hub, case.new.xorbs[0]
+    hub.start()
+    given, lost = case.cas().grant(xorb), case.cas().grant(case.new.xorbs[1])
+    for grant, body in ((given, xorb.body), (lost, case.new.xorbs[1].body)):
+        assert Cas.put_granted(grant, body) == 200
+    hub.stop()
+    hub.start(may_die=True, GRANARY_FAULT=point)
+    with pytest.raises(GONE):
+        case.cas().ask_grant(Xorb.of(b"other")) if point == "xet.xorb-granted" else case.cas().commit_grant(xorb, given["id"])
+    hub.wait_killed()
+    hub.fsck()
+    hub.start()
+    assert case.cas().head(f"/v1/xorbs/default/{xorb.name}").status == 404
+    assert case.cas().commit_grant(xorb, given["id"]).status == 200
+    assert case.upload() and case.cas().read(case.new.name) == case.new.data
+    case.assert_no_litter()
+    hub.stop()
+
+
+@pytest.mark.parametrize("point", WHOLE)
+def test_killed_while_a_file_is_copied(stopped_hub, bucket, tmp, point):
+    """What is read often, stored as one object besides: the next one is made anew, and of this one nothing stays."""
+    hub = stopped_hub(settings={**bucket.settings(tmp.name), "xet.whole_after": "1"}, debug=True).start()
+    api, file = HubApi(hub.url, hub.admin_token), File.of(content(300_000))
+    api.create(REPO)
+    Cas(hub, hub.admin_token, f"models/{REPO}").upload(file)
+    assert Cas(hub, hub.admin_token, f"models/{REPO}").commit(a_bin=file).status == 200
+    hub.stop()
+    hub.start(may_die=True, GRANARY_FAULT=point)
+    with contextlib.suppress(*GONE):
+        wait.until(lambda: api.get(f"/{REPO}/resolve/main/a.bin").body != file.data, "it is killed", seconds=30, every=0.2)
+    hub.wait_killed()
+    hub.fsck()
+    hub.start()
+    copies = lambda: bucket.keys(f"{tmp.name}/objects/")
+    assert len(copies()) == (point == "xet.whole-durable")
+    wait.until(lambda: api.get(f"/{REPO}/resolve/main/a.bin").status == 302, "another is made", every=0.2)
+    for _ in range(3):
+        hub.run("debug", "clock", "+30d")
+        hub.run("maintain", "--now")
+    wait.until(lambda: (hub.run("maintain", "--now"), len(copies()) == 1)[1], "of the first nothing stays", every=0.5)
+    assert bucket.get(copies()[0]) == file.data and api.get(f"/{REPO}/resolve/main/a.bin").status == 302
+    hub.fsck()
     hub.stop()
 
 

@@ -171,7 +171,7 @@ def test_what_is_not_offered_and_what_is_dropped(cas):
     at = cas()
     grant = at.post(f"/v1/xorb-grants/default/{NOWHERE}", {"length": 100, "checksum": {"algo": "crc64nvme", "value": "1"}})
     assert grant.status == 404 and "grants" in grant.json()["error"]
-    assert at.post(f"/v1/xorb-commits/default/{NOWHERE}/grant/1").status == 404
+    assert at.post(f"/v1/xorb-commits/default/{NOWHERE}/grant/1").status == 404 == at.post(f"/v1/xorb-commits/default/{NOWHERE}/grant/{'0' * 26}").status
     assert at.get(f"/v2/file-chunk-hashes/{NOWHERE}", x_range_dirty="bytes=0-1").status == 404
     assert at.post("/v1/telemetry", {"any": ["thing"]}).status == 200
 

@@ -22,16 +22,18 @@ def cases():
             yield pytest.param(version, engine, id=f"{version}-{engine}", marks=marks)
 
 
+def client_of(hub, token, version, tmp):
+    """One with that hf_xet, and a cache of its own."""
+    site = VERSIONS[HUBS.get(version, "2.4.0")]
+    path = ":".join(str(part) for part in (CLIENTS / f"hf_xet-{version}" if version in HUBS else None, site) if part)
+    hf = Hf(hub.url, token, tmp / f"home-{version}").with_environment(**({"PYTHONPATH": path} if path else {}))
+    assert hf.python("from importlib.metadata import version\ntell(version('hf_xet'))") == version
+    return hf
+
+
 @pytest.fixture
 def client(lfs_hub, tmp):
-    """client(version): one with that hf_xet, and a cache of its own."""
-    def of(version):
-        site = VERSIONS[HUBS.get(version, "2.4.0")]
-        path = ":".join(str(part) for part in (CLIENTS / f"hf_xet-{version}" if version in HUBS else None, site) if part)
-        hf = Hf(lfs_hub.url, lfs_hub.tokens["alice"], tmp / f"home-{version}").with_environment(**({"PYTHONPATH": path} if path else {}))
-        assert hf.python("from importlib.metadata import version\ntell(version('hf_xet'))") == version
-        return hf
-    return of
+    return lambda version: client_of(lfs_hub, lfs_hub.tokens["alice"], version, tmp)
 
 
 UPLOAD = "api.create_repo(sys.argv[1], exist_ok=True); api.upload_file(path_or_fileobj=sys.argv[2], path_in_repo=sys.argv[3], repo_id=sys.argv[1])"
@@ -49,9 +51,10 @@ def test_up_and_down_and_across(lfs_hub, client, version, tmp):
     oid, before = lfs.oid(data), metrics.requests(hub)
     mine.python(UPLOAD, name, tmp / "a.bin", "a.bin", seconds=200)
     after = metrics.requests(hub)
-    assert after["xet.xorb"] > before.get("xet.xorb", 0), "it went by Xet"
+    xorbs = lambda asked: asked.get("xet.xorb", 0) + asked.get("xet.xorb.commit", 0)
+    assert xorbs(after) > xorbs(before), "it went by Xet"
     todays.python(UPLOAD, other, tmp / "a.bin", "a.bin", seconds=200)
-    assert (metrics.requests(hub)["xet.xorb"] > after["xet.xorb"]) == (version == OLDEST), "it cuts other chunks; the others find theirs"
+    assert (xorbs(metrics.requests(hub)) > xorbs(after)) == (version == OLDEST), "it cuts other chunks; the others find theirs"
     for who in (mine, todays):
         for path in (name, other):
             before = metrics.requests(hub)
@@ -68,3 +71,21 @@ def test_up_and_down_and_across(lfs_hub, client, version, tmp):
         got = api.get(f"/{path}/resolve/main/again.bin")
         assert got.status == 200 and lfs.oid(got.body) == oid
         assert digest(mine.python(DOWNLOAD, path, "again.bin", seconds=200)) == oid
+
+
+OLD_SHARDS = [version for version in HUBS if version not in ("1.6.0", "1.7.1")]
+"""Of these a shard is answered by a status, which is all that they show; the others are told in words."""
+
+
+@pytest.mark.parametrize("version", [pytest.param(version, marks=[] if version in (OLDEST, "1.3.2") else pytest.mark.long) for version in HUBS])
+def test_over_quota_it_stops(fresh_hub, version, tmp):
+    """At once: what will not change is not tried again."""
+    hub = fresh_hub(settings={"lfs.quota": "1MiB"}, debug=True)
+    alice = hub.user("alice")
+    (tmp / "a.bin").write_bytes(content(2 * MIB))
+    hf = client_of(hub, alice, version, tmp)
+    HubApi(hub.url, alice).create("alice/x")
+    said = hf.python("tell(fails(Exception, api.upload_file, path_or_fileobj=sys.argv[1], path_in_repo='a.bin', repo_id='alice/x'))", tmp / "a.bin")
+    assert ("413 Payload Too Large" if version in OLD_SHARDS else "does not fit") in said, said
+    asked = metrics.requests(hub)
+    assert asked.get("xet.shard", 0) + asked.get("xet.shard.stream", 0) == 1, asked

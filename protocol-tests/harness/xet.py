@@ -8,7 +8,7 @@ import struct
 import sys
 import time
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from . import lfs, wire
 from .api import Answer, HubApi
@@ -87,6 +87,23 @@ def file_hash(leaves):
 
 def range_hash(hashes):
     return blake3(b"".join(hashes), key=VERIFICATION_KEY).digest()
+
+
+def _crc64_row(value):
+    for _ in range(8):
+        value = value >> 1 ^ (0x9A6C9329AC4BC9B5 if value & 1 else 0)
+    return value
+
+
+CRC64 = [_crc64_row(byte) for byte in range(256)]
+
+
+def crc64(data):
+    """CRC-64/NVME, by which clients announce a xorb."""
+    value = (1 << 64) - 1
+    for byte in data:
+        value = value >> 8 ^ CRC64[(value ^ byte) & 255]
+    return value ^ (1 << 64) - 1
 
 
 # -- xorbs --------------------------------------------------------------------------------------------------------
@@ -306,6 +323,24 @@ class Cas(HubApi):
 
     def put_xorb(self, xorb, body=None, name=None, route="/v1/xorbs/default"):
         return self.post(f"{route}/{name or xorb.name}", xorb.body if body is None else body, content_type="application/octet-stream")
+
+    def ask_grant(self, xorb, body=None):
+        """To put it into the bucket; `body`: what is announced instead."""
+        body = xorb.body if body is None else body
+        return self.post(f"/v1/xorb-grants/default/{xorb.name}", {"length": len(body), "checksum": {"algo": "crc64nvme", "value": str(crc64(body))}})
+
+    def grant(self, xorb, body=None):
+        answer = self.ask_grant(xorb, body)
+        assert answer.status == 201, (answer.status, answer.body)
+        return answer.json()
+
+    @staticmethod
+    def put_granted(given, body):
+        """The status."""
+        return wire.http(given["url"], method=given["method"], headers=given["headers"], body=body).status
+
+    def commit_grant(self, xorb, grant):
+        return self.post(f"/v1/xorb-commits/default/{xorb.name}/grant/{quote(grant, safe='')}")
 
     def put_shard(self, *files, xorbs=(), route="/v1/shards", **options):
         return self.post(route, shard(*files, xorbs=xorbs, **options), content_type="application/octet-stream")

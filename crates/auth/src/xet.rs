@@ -12,8 +12,8 @@ use crate::access::Denied;
 use crate::transfer::{Holder, RedeemError, TransferError, TransferKeys};
 use crate::{Access, Authorized, Right, Settings};
 
-/// Clients ask for another half a minute before it ends, and never in the middle of a call.
-pub const LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// Clients ask for another so long before it ends, and never in the middle of a call.
+pub const REFRESHED_BEFORE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,14 +54,14 @@ pub struct XetGrant {
 }
 
 impl XetGrant {
-    /// To whoever holds `access`, for [`LIFETIME`] from now.
-    pub fn to<A: Right>(access: &Authorized<A>, scope: Scope, now_ms: i64) -> XetGrant {
+    /// To whoever holds `access`, for `lifetime` from now.
+    pub fn to<A: Right>(access: &Authorized<A>, scope: Scope, lifetime: Duration, now_ms: i64) -> XetGrant {
         XetGrant {
             repo: access.repo_id(),
             scope,
             token: access.token(),
             user: access.actor(),
-            expires_ms: now_ms + LIFETIME.as_millis() as i64,
+            expires_ms: now_ms.saturating_add(i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX)),
         }
     }
 }

@@ -265,6 +265,8 @@ pub async fn restore(
     restored.manifests_lost().await?;
     // Clients may know of xorbs that came after it.
     xet::begin_epoch(&restored).await?;
+    // Since then they may have been deleted; they are made again where they are needed.
+    restored.condemn_wholes(0).await?;
     restored.close().await;
     drop(restored);
     rows::put_in_place(&partial, &rows).map_err(at(&rows))?;

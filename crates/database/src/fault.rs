@@ -68,10 +68,18 @@ points! {
     LfsKeyDeleted = "lfs.key-deleted",
     /// A xorb is received and proven, its row staged, nothing under its keys.
     XetXorbStaged = "xet.xorb-staged",
+    /// The row of a grant is committed, its client is not told where to put the xorb.
+    XetXorbGranted = "xet.xorb-granted",
+    /// A xorb that a client put into the bucket is copied to its key, it is not read back.
+    XetXorbCopied = "xet.xorb-copied",
     /// A xorb and its index are durable, no live row names them.
     XetXorbDurable = "xet.xorb-durable",
     /// The files of a shard are registered, their client is not told.
     XetShardCommitted = "xet.shard-committed",
+    /// The row of a copy of a file in xorbs is staged, nothing is under its key.
+    XetWholeStaged = "xet.whole-staged",
+    /// A copy of a file in xorbs is durable, no live row names it.
+    XetWholeDurable = "xet.whole-durable",
     /// The bytes of a condemned xorb are deleted, its row still says condemned.
     XetKeyDeleted = "xet.key-deleted",
 }

@@ -110,6 +110,8 @@ pub struct Backing {
     pub proof: Proof,
     /// The file in xorbs that it is. `None`: bytes under the key of its upload.
     pub xet: Option<XetFileId>,
+    /// Of a file in xorbs, what ends the key of all its bytes, if they are stored so as well.
+    pub whole: Option<UploadId>,
 }
 
 impl Link {
@@ -117,6 +119,12 @@ impl Link {
     pub fn storage_key(&self) -> Option<String> {
         let whole = self.backing.filter(|backing| backing.xet.is_none());
         whole.map(|backing| object_key(&self.sha256, backing.upload))
+    }
+
+    /// Of all its bytes: of an object that is stored whole, or was copied so.
+    pub fn whole_key(&self) -> Option<String> {
+        let copy = self.backing.and_then(|backing| backing.whole);
+        copy.map(|upload| object_key(&self.sha256, upload)).or_else(|| self.storage_key())
     }
 
     /// Of an object that is stored in xorbs.

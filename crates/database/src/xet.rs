@@ -63,6 +63,22 @@ pub fn xorb_index_key(hash: &XetHash, upload: UploadId) -> String {
     xorb_key(hash, upload) + ".idx"
 }
 
+/// `xorb-drafts/<grant>`: where a client puts a xorb that is to be taken from there.
+pub fn xorb_draft_key(grant: UploadId) -> String {
+    format!("xorb-drafts/{grant}")
+}
+
+/// A xorb that a client of a repo may put into the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct XorbGrant {
+    pub repo: RepoId,
+    pub hash: XetHash,
+    /// Of its bytes as they are stored.
+    pub size: u64,
+    /// Of the address to put it to.
+    pub expires_ms: i64,
+}
+
 /// What became known of a staged xorb: its chunks and their index are durable under their keys.
 #[derive(Clone, Debug)]
 pub struct ProvenXorb {

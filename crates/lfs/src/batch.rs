@@ -102,7 +102,7 @@ impl Objects {
                         answer(object, link.size, other_size(link.size))
                     }
                     Ok(link) => {
-                        let key = link.storage_key();
+                        let key = link.whole_key().filter(|_| self.0.store.bucket().is_some());
                         let action = links.download(object.sha256, link.size, key.as_deref());
                         answer(object, link.size, Outcome::Download(action))
                     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use database::{Backing, BackingId, DbError, Link, Proof, RepoId, Sha256, object_key};
+use database::{Backing, BackingId, DbError, Link, Proof, RepoId, Sha256, UploadId, object_key};
 use serde::{Deserialize, Serialize};
 use storage::StoreError;
 
@@ -55,11 +55,20 @@ impl Objects {
         let mut after = BackingId(0);
         loop {
             let page = self.0.database.backings(after, PAGE)?;
-            let Some((last, ..)) = page.last() else { return Ok(counts) };
+            let Some((last, ..)) = page.last() else { break };
             after = *last;
             for (id, sha256, size, upload, proof) in page {
-                let backing = Backing { id, upload, proof, xet: None };
+                let backing = Backing { id, upload, proof, xet: None, whole: None };
                 self.check_object(sha256, size, backing, rehash, &mut counts, &mut report).await;
+            }
+        }
+        let mut after = BackingId(0);
+        loop {
+            let page = self.0.database.wholes_after(after, PAGE)?;
+            let Some((last, ..)) = page.last() else { return Ok(counts) };
+            after = *last;
+            for (id, sha256, size, upload) in page {
+                self.check_copy(id, sha256, size, upload, rehash, &mut counts, &mut report).await;
             }
         }
     }
@@ -78,6 +87,10 @@ impl Objects {
             let Some(last) = page.last() else { return Ok(counts) };
             after = Some(last.sha256);
             for link in page {
+                if let Some((backing, copy)) = link.backing.and_then(|of| Some((of.id, of.whole?))) {
+                    let Link { sha256, size, .. } = link;
+                    self.check_copy(backing, sha256, size, copy, rehash, &mut counts, &mut report).await;
+                }
                 // What is in xorbs is looked at with those.
                 if let Some(backing) = link.backing.filter(|backing| backing.xet.is_none()) {
                     let Link { sha256, size, .. } = link;
@@ -102,6 +115,32 @@ impl Objects {
         counts.objects += 1;
         counts.bytes += size;
         if let Some(problem) = problem.filter(|_| self.is_live(backing.id)) {
+            counts.findings += 1;
+            report(Finding { sha256, key, problem });
+        }
+    }
+
+    /// All bytes of a file in xorbs.
+    #[expect(clippy::too_many_arguments, reason = "a row as it is, and two to report to")]
+    async fn check_copy(
+        &self,
+        backing: BackingId,
+        sha256: Sha256,
+        size: u64,
+        upload: UploadId,
+        rehash: bool,
+        counts: &mut CheckReport,
+        report: &mut impl FnMut(Finding),
+    ) {
+        let key = object_key(&sha256, upload);
+        let problem = self.problem_of(&key, sha256, size, rehash).await;
+        counts.objects += 1;
+        counts.bytes += size;
+        let is_live = || {
+            let found = self.0.database.wholes_after(BackingId(backing.0 - 1), 1);
+            found.map_or(true, |found| found.first().is_some_and(|(.., live)| *live == upload))
+        };
+        if let Some(problem) = problem.filter(|_| is_live()) {
             counts.findings += 1;
             report(Finding { sha256, key, problem });
         }

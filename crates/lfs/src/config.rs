@@ -25,6 +25,9 @@ pub struct Config {
     pub touch_after: Duration,
     /// How long a sweep clears away unfinished uploads before it leaves the rest for the next.
     pub sweep_wait: Duration,
+    /// So many times its size has to be read of a file in xorbs before it is stored as one object besides, in a bucket.
+    /// 0: never, and such copies go.
+    pub whole_after: u32,
     pub xet: xet::Config,
 }
 
@@ -41,6 +44,7 @@ impl Default for Config {
             read_back_pauses: [1, 4, 15, 60, 180].map(Duration::from_secs).to_vec(),
             touch_after: Duration::from_secs(24 * 3600),
             sweep_wait: Duration::from_secs(30),
+            whole_after: 8,
             xet: xet::Config::default(),
         }
     }

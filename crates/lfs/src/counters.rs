@@ -15,6 +15,8 @@ pub struct Counters {
     pub objects_published: AtomicU64,
     /// Objects whose bytes proved to be others.
     pub objects_corrupt: AtomicU64,
+    /// Files in xorbs that were stored as one object besides.
+    pub wholes_made: AtomicU64,
     /// Presigned URLs handed out, by operation.
     pub presigned_download: AtomicU64,
     pub presigned_upload: AtomicU64,

@@ -7,7 +7,7 @@ use std::ops::Range;
 use auth::transfer::{Grant, Operation};
 use auth::{Authorized, Read};
 use aws_lc_rs::digest::{Context, SHA256};
-use database::{Link, LinkState, Proof, Sha256, UserId, XetFileId};
+use database::{Backing, BackingId, Link, LinkState, Proof, Sha256, UserId, XetFileId};
 use storage::StoreError;
 
 use crate::counters::count;
@@ -30,15 +30,25 @@ pub(crate) enum Stored {
     /// The empty object.
     Nowhere,
     Whole(String),
-    Xet(XetFileId),
+    Xet(InXorbs),
+}
+
+/// A file in xorbs that has no copy as one object.
+#[derive(Clone, Copy)]
+pub(crate) struct InXorbs {
+    pub(crate) backing: BackingId,
+    pub(crate) file: XetFileId,
+    pub(crate) proof: Proof,
 }
 
 impl Stored {
     pub(crate) fn of(link: &Link) -> Stored {
-        match (link.xet(), link.storage_key()) {
-            (Some(file), _) => Stored::Xet(file),
-            (None, Some(key)) => Stored::Whole(key),
-            (None, None) => Stored::Nowhere,
+        match (link.whole_key(), link.backing) {
+            (Some(key), _) => Stored::Whole(key),
+            (None, Some(Backing { id: backing, xet: Some(file), proof, .. })) => {
+                Stored::Xet(InXorbs { backing, file, proof })
+            }
+            (None, _) => Stored::Nowhere,
         }
     }
 }
@@ -84,12 +94,15 @@ impl Object {
         let body = match &self.stored {
             Stored::Nowhere => return Ok(None),
             Stored::Whole(key) => Body::Whole(objects.store.reader(key, range).await?),
-            Stored::Xet(file) => {
+            Stored::Xet(InXorbs { file, .. }) => {
                 let stream = objects.xet.stream_file(*file, range).await.map_err(StoreError::from)?;
                 Body::Xet(Box::new(stream))
             }
         };
         count(&objects.counters.bytes_out, len);
+        if let Stored::Xet(of) = &self.stored {
+            self.objects.note_read(*of, self.sha256, self.size, len);
+        }
         Ok(Some(body))
     }
 

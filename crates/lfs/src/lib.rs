@@ -22,6 +22,7 @@ mod errors;
 mod flights;
 mod inline;
 mod landings;
+mod lane;
 mod modes;
 mod offer;
 mod parts;
@@ -33,6 +34,7 @@ mod resolve;
 mod sweep;
 mod take_in;
 mod verify;
+mod whole;
 pub mod wire;
 mod xorbs;
 
@@ -79,6 +81,7 @@ struct Inner {
     landings: landings::Landings,
     assemblies: parts::Assemblies,
     read_backs: read_back::ReadBacks,
+    wholes: whole::Wholes,
     /// One sweep at a time.
     sweeping: tokio::sync::Mutex<()>,
 }
@@ -109,6 +112,7 @@ impl Objects {
             landings: landings::Landings::default(),
             assemblies,
             read_backs: read_back::ReadBacks::default(),
+            wholes: whole::Wholes::default(),
             sweeping: tokio::sync::Mutex::default(),
             config,
         }))

@@ -10,9 +10,10 @@ use std::time::Duration;
 use auth::{Authorized, Propose};
 use database::{BackingId, Claim, DbError, Proof, Sha256, object_key};
 use storage::StoreError;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::counters::count;
+use crate::lane::Lane;
 use crate::publish::Arrival;
 use crate::verify::Way;
 use crate::{Objects, ReceiveError};
@@ -31,9 +32,9 @@ pub(crate) enum Outcome {
 
 pub(crate) struct ReadBacks {
     running: Mutex<HashMap<BackingId, Running>>,
-    pub(crate) large: Semaphore,
+    large: Lane,
     /// So that a small object does not wait for two huge ones.
-    pub(crate) small: Semaphore,
+    small: Lane,
     /// Of what is in xorbs.
     pub(crate) xorbs: Mutex<HashSet<BackingId>>,
 }
@@ -55,15 +56,15 @@ impl Default for ReadBacks {
     fn default() -> ReadBacks {
         ReadBacks {
             running: Mutex::default(),
-            large: Semaphore::new(AT_ONCE),
-            small: Semaphore::new(AT_ONCE),
+            large: Lane::new(AT_ONCE),
+            small: Lane::new(AT_ONCE),
             xorbs: Mutex::default(),
         }
     }
 }
 
 const AT_ONCE: usize = 2;
-pub(crate) const SMALL: u64 = 64 << 20;
+const SMALL: u64 = 64 << 20;
 /// Copies that wait behind one claim.
 const BEHIND_MAX: usize = 16;
 /// Between the record that bytes are gone and their deletion, should they be there after all: as long as a collection
@@ -175,11 +176,7 @@ impl Objects {
     /// Under a permit, which is not held during a pause. What the rows say by then counts: the claim may be as old as the
     /// start of a push that waited for others before it.
     async fn hash(&self, key: &str, claim: &Claim) -> Result<Hashed, DbError> {
-        let lane = match claim.size <= SMALL {
-            true => &self.0.read_backs.small,
-            false => &self.0.read_backs.large,
-        };
-        let _permit = lane.acquire().await.expect("because it is never closed");
+        let _turn = self.0.read_backs.lane(claim.size).take(claim.by, claim.size).await;
         match self.0.database.backing_proof(claim.backing)? {
             Some(Proof::Claimed) => {}
             Some(Proof::Possessed | Proof::Verified) => return Ok(Hashed::Ended(Outcome::Verified)),
@@ -203,6 +200,11 @@ enum Hashed {
 }
 
 impl ReadBacks {
+    /// For an object of so many bytes.
+    pub(crate) fn lane(&self, size: u64) -> &Lane {
+        if size <= SMALL { &self.small } else { &self.large }
+    }
+
     fn running(&self) -> MutexGuard<'_, HashMap<BackingId, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

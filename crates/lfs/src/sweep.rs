@@ -21,6 +21,10 @@ const BATCH: u32 = 256;
 const BATCHES: usize = 16;
 /// Deletions at once.
 const AT_ONCE: usize = 8;
+/// A copy that is made and not known to be takes no longer than this.
+const STAGED_MS: i64 = 24 * 3_600_000;
+/// An address that was handed out for a copy lives no longer.
+const READ_MS: i64 = 7 * 24 * 3_600_000;
 /// Failures in a row by which a store is known to be at fault, and not one key.
 const FAILURES: u32 = 4;
 
@@ -86,7 +90,9 @@ impl Objects {
     /// what is condemned (a backup) keeps this away.
     pub async fn sweep_objects(&self, report: &mut SweepReport) -> Result<(), SweepError> {
         let _one_at_a_time = self.0.sweeping.lock().await;
-        self.sweep_backings(report, &Round::new(self.0.config.sweep_wait)).await?;
+        let round = Round::new(self.0.config.sweep_wait);
+        self.sweep_backings(report, &round).await?;
+        self.sweep_wholes(report, &round).await?;
         let xet = self.0.xet.sweep().await?;
         report.xet_files += xet.files;
         report.xorbs += xet.deleted;
@@ -146,6 +152,31 @@ impl Objects {
             }
             if left > 0 || count < BATCH as usize || round.is_over() {
                 return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies of files in xorbs that nobody needs, or that were never finished.
+    async fn sweep_wholes(&self, report: &mut SweepReport, round: &Round) -> Result<(), SweepError> {
+        let (database, now_ms) = (&self.0.database, self.now_ms());
+        if self.0.config.whole_after == 0 {
+            database.condemn_wholes(now_ms.saturating_add(READ_MS)).await?;
+        }
+        for (upload, backing) in database.wholes_staged(now_ms - STAGED_MS, BATCH)? {
+            if !self.0.wholes.is_made(backing) {
+                database.give_up_whole(upload).await?;
+            }
+        }
+        for _ in 0..BATCHES {
+            let due = database.wholes_due(BATCH)?;
+            let count = due.len();
+            let deleted = self.delete_all(due, round).await;
+            let left = count - deleted.len();
+            report.left += left as u64;
+            database.wholes_deleted(deleted).await?;
+            if left > 0 || count < BATCH as usize || round.is_over() {
+                break;
             }
         }
         Ok(())

@@ -16,14 +16,16 @@ use tokio::time::Instant;
 use xet::{CommitError, Progress, RegisteredFile, ShardRefused, Stream};
 
 use crate::counters::count;
+use crate::lane::Turn;
 use crate::publish::{Arrival, blocking};
-use crate::read_back::SMALL;
 use crate::{Objects, ReceiveError};
 
 /// Rows taken up in one go.
 const RESUMED: u32 = 1000;
 /// Hashed in one hop.
 const PIECE: usize = 1 << 20;
+/// Hashed in one turn: a few seconds.
+const SLICE: u64 = 1 << 30;
 /// Between two looks at whether a proof has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -86,8 +88,9 @@ impl Objects {
         if link.size == file.size && (is_proven || same_file) {
             return Ok(());
         }
+        let turn = self.0.read_backs.lane(file.size).take(access.actor(), file.size.min(SLICE)).await;
         let stream = self.0.xet.stream_terms(&file.terms, 0..file.size).await;
-        let actual = sha256_of(stream.map_err(StoreError::from)?).await?;
+        let actual = sha256_of(turn, stream.map_err(StoreError::from)?).await?;
         if actual != file.sha256 {
             return Err(ShardError::OtherSha256 { said: file.sha256, actual });
         }
@@ -170,18 +173,14 @@ impl Objects {
     }
 
     async fn prove_possessed(&self, of: &Possessed) -> Result<(), StoreError> {
-        let lane = match of.size <= SMALL {
-            true => &self.0.read_backs.small,
-            false => &self.0.read_backs.large,
-        };
-        let _permit = lane.acquire().await.expect("because it is never closed");
+        let turn = self.0.read_backs.lane(of.size).take(of.by, of.size.min(SLICE)).await;
         let db = |error: DbError| StoreError::Io(io::Error::other(error));
         // It may be nobody's any more, or proven by another upload.
         if self.0.database.backing_proof(of.backing).map_err(db)? != Some(Proof::Possessed) {
             return Ok(());
         }
         let stream = self.0.xet.stream_file(of.file, 0..of.size).await.map_err(StoreError::from)?;
-        let actual = sha256_of(stream).await?;
+        let actual = sha256_of(turn, stream).await?;
         count(&self.0.counters.read_back_bytes, of.size);
         if actual == of.sha256 {
             self.0.database.object_verified(of.backing).await.map_err(db)?;
@@ -216,10 +215,15 @@ fn is_end_of_database(error: &StoreError) -> bool {
     false
 }
 
-/// Of all its bytes. Hashing goes off the async threads, while what comes next is unpacked.
-async fn sha256_of(mut stream: Stream) -> Result<Sha256, StoreError> {
+/// Of all its bytes, in turns. Hashing goes off the async threads, while what comes next is unpacked.
+async fn sha256_of(mut turn: Turn, mut stream: Stream) -> Result<Sha256, StoreError> {
     let mut hashing = tokio::task::spawn_blocking(|| Context::new(&SHA256));
+    let mut ends_at = stream.remaining().saturating_sub(SLICE);
     loop {
+        if stream.remaining() <= ends_at && ends_at > 0 {
+            turn = turn.renew(stream.remaining().min(SLICE)).await;
+            ends_at = stream.remaining().saturating_sub(SLICE);
+        }
         let (mut pieces, mut len) = (Vec::new(), 0);
         while len < PIECE {
             let Some(piece) = stream.next().await? else { break };

@@ -67,6 +67,7 @@ pub struct Lfs {
     pub read_back_bytes: u64,
     pub objects_published: u64,
     pub objects_corrupt: u64,
+    pub wholes_made: u64,
     /// By operation.
     pub presigned: [(&'static str, u64); 3],
 }
@@ -254,6 +255,7 @@ impl Lfs {
             read_back_bytes: read(&counters.read_back_bytes),
             objects_published: read(&counters.objects_published),
             objects_corrupt: read(&counters.objects_corrupt),
+            wholes_made: read(&counters.wholes_made),
             presigned: [
                 ("download", read(&counters.presigned_download)),
                 ("upload", read(&counters.presigned_upload)),
@@ -269,6 +271,7 @@ impl Lfs {
             ("lfs_read_back_bytes", "Bytes read from storage to prove them", self.read_back_bytes),
             ("lfs_objects_published", "Objects that became readable", self.objects_published),
             ("lfs_objects_corrupt", "Objects whose bytes proved to be others", self.objects_corrupt),
+            ("xet_wholes", "Files in chunks that were stored as one object besides", self.wholes_made),
         ] {
             counter(registry, name, help, value as f64);
         }

@@ -249,6 +249,7 @@ impl Route {
                     XetRoute::Shard | XetRoute::ShardStream | XetRoute::Reconstructions => {
                         (BodyLimit::Shard, CacheClass::Never)
                     }
+                    XetRoute::XorbGrant { .. } => (BodyLimit::Hub, CacheClass::Never),
                     XetRoute::Data { .. } => (BodyLimit::None, CacheClass::Immutable),
                     _ => (BodyLimit::None, CacheClass::Never),
                 };

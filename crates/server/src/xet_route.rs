@@ -19,6 +19,10 @@ pub enum XetRoute {
     Chunk { chunk: Hash },
     /// `POST /v1/xorbs/{prefix}/{xorb}`
     Xorb { xorb: Hash },
+    /// `POST /v1/xorb-grants/{prefix}/{xorb}`: where to put a xorb, if not here.
+    XorbGrant { xorb: Hash },
+    /// `POST /v1/xorb-commits/{prefix}/{xorb}/grant/{grant}`: it is there.
+    XorbCommit { xorb: Hash, grant: String },
     /// `HEAD /v1/xorbs/{prefix}/{xorb}`
     XorbSize { xorb: Hash },
     /// `HEAD /v1/files/{file}`
@@ -73,7 +77,10 @@ impl XetRoute {
             ["shard" | "shards"] | ["shard" | "shards", _, _] => (POST, XetRoute::Shard),
             ["telemetry"] => (POST, XetRoute::Telemetry),
             ["data", token] => (GET, XetRoute::Data { token: (*token).to_owned() }),
-            ["xorb-grants", ..] => (POST, XetRoute::Absent { what: "grants for xorbs" }),
+            ["xorb-grants", _, xorb] => (POST, XetRoute::XorbGrant { xorb: hash(xorb)? }),
+            ["xorb-commits", _, xorb, "grant", grant] => {
+                (POST, XetRoute::XorbCommit { xorb: hash(xorb)?, grant: (*grant).to_owned() })
+            }
             ["file-chunk-hashes", ..] => (GET, XetRoute::Absent { what: "edits of files by their chunks" }),
             _ => return Err(NOT_FOUND),
         };
@@ -89,6 +96,8 @@ impl XetRoute {
             XetRoute::Reconstructions => "xet.reconstructions",
             XetRoute::Chunk { .. } => "xet.chunk",
             XetRoute::Xorb { .. } => "xet.xorb",
+            XetRoute::XorbGrant { .. } => "xet.xorb.grant",
+            XetRoute::XorbCommit { .. } => "xet.xorb.commit",
             XetRoute::XorbSize { .. } => "xet.xorb.size",
             XetRoute::FileSize { .. } => "xet.file.size",
             XetRoute::Shard => "xet.shard",
@@ -130,6 +139,12 @@ mod tests {
             ("POST", format!("xorb/default/{HASH}"), XetRoute::Xorb { xorb: hash }),
             ("HEAD", format!("v1/xorbs/default/{HASH}"), XetRoute::XorbSize { xorb: hash }),
             ("HEAD", format!("v1/files/{HASH}"), XetRoute::FileSize { file: hash }),
+            ("POST", format!("v1/xorb-grants/default/{HASH}"), XetRoute::XorbGrant { xorb: hash }),
+            (
+                "POST",
+                format!("v1/xorb-commits/default/{HASH}/grant/a%3Fb"),
+                XetRoute::XorbCommit { xorb: hash, grant: "a?b".to_owned() },
+            ),
             ("POST", "v1/shards".to_owned(), XetRoute::Shard),
             ("POST", "shards".to_owned(), XetRoute::Shard),
             ("POST", format!("shard/default/{HASH}"), XetRoute::Shard),

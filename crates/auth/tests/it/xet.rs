@@ -1,13 +1,16 @@
 //! Tokens of Xet: one repository, one scope, one hour, and what the rows say.
 
+use std::time::Duration;
+
 use auth::transfer::{Grant, Operation, TransferError, TransferKeys};
-use auth::xet::{LIFETIME, Scope, XetGrant, redeem};
+use auth::xet::{Scope, XetGrant, redeem};
 use auth::{Admin, AuthError, Denied, Identity, Propose, Read, ReauthorizeError, Settings, authorize};
 use database::{Sha256, TokenRole, UserId, Visibility};
 
 use crate::Hub;
 
 const NOW_MS: i64 = 1_800_000_000_000;
+const HOUR: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
 async fn what_was_granted_comes_back_for_an_hour() {
@@ -15,9 +18,9 @@ async fn what_was_granted_comes_back_for_an_hour() {
     let keys = TransferKeys::open(&hub.database).await.unwrap();
     let (_, access) = hub.propose().await;
     let now_ms = hub.database.clock().now_ms();
-    let end_ms = now_ms + LIFETIME.as_millis() as i64;
+    let end_ms = now_ms + HOUR.as_millis() as i64;
     for scope in [Scope::Read, Scope::Write] {
-        let grant = XetGrant::to(&access, scope, now_ms);
+        let grant = XetGrant::to(&access, scope, HOUR, now_ms);
         assert_eq!((grant.repo, grant.user), (hub.repo.id, Some(hub.user.id)));
         let token = keys.issue_xet(&grant);
         assert_eq!(keys.check_xet(&token, end_ms - 1), Ok(grant));
@@ -48,7 +51,7 @@ async fn it_stands_for_what_its_holder_may_do_now() {
     let hub = Hub::new().await;
     let (_, access) = hub.propose().await;
     let database = &hub.database;
-    let write = XetGrant::to(&access, Scope::Write, NOW_MS);
+    let write = XetGrant::to(&access, Scope::Write, HOUR, NOW_MS);
     let read = XetGrant { scope: Scope::Read, ..write };
     let settings = Settings::default();
     assert!(redeem::<Propose>(settings, database, &write).is_ok());
@@ -70,7 +73,8 @@ async fn it_stands_for_what_its_holder_may_do_now() {
     let reader = hub.token(TokenRole::Read).await;
     let identity: Identity = hub.identify(&reader).unwrap();
     let repo = database.repo(hub.repo.id).unwrap().unwrap();
-    let weak = XetGrant::to(&authorize::<Read>(settings, &identity, repo).unwrap(), Scope::Write, NOW_MS);
+    let weak =
+        XetGrant::to(&authorize::<Read>(settings, &identity, repo).unwrap(), Scope::Write, HOUR, NOW_MS);
     assert!(denied(redeem::<Propose>(settings, database, &weak).unwrap_err()));
 
     database.revoke_token(write.token.unwrap()).await.unwrap();

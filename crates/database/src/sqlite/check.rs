@@ -93,6 +93,12 @@ const RULES: &[&str] = &[
      UNION ALL SELECT xorb_id, 'repo ' || repo_id FROM repo_xorb
      UNION ALL SELECT xorb_id, 'chunk ' || lower(hex(chunk)) FROM dedup_key)
      WHERE id NOT IN (SELECT id FROM xorb WHERE state = 1)",
+    "SELECT 'copy ' || hex(upload_id) || ' has a state or time that does not fit' FROM whole_copy
+     WHERE state NOT IN (0, 1, 2) OR (not_before_ms IS NOT NULL) <> (state = 2)",
+    "SELECT 'copy ' || hex(c.upload_id) || ' is live, and of no proven file' FROM whole_copy c
+     LEFT JOIN backing b ON b.id = c.backing_id AND b.sha256 = c.sha256 AND b.size = c.size AND b.proof = 2
+     LEFT JOIN xet_backing x ON x.backing_id = b.id WHERE c.state = 1 AND x.backing_id IS NULL",
+    "SELECT 'grant ' || hex(id) || ' is for an empty xorb' FROM xorb_grant WHERE size < 1",
     "SELECT 'deleted repo ' || repo_id || ' has xorbs' FROM repo_xorb l JOIN repo r ON r.id = l.repo_id
      WHERE r.state = 1 GROUP BY repo_id",
     "SELECT 'file ' || id || ' has no backing' FROM xet_file
@@ -199,7 +205,7 @@ mod tests {
     use crate::{
         Change, Clock, NewPack, NewRepo, NewUpload, NewXetFile, Oid, PackContent, PackId, PackKind, Proof,
         ProvenXorb, Publish, Quota, RefEdit, Sha256, UploadId, UserId, Visibility, XetHash, XetRegistration,
-        XetTerm,
+        XetTerm, XorbGrant,
     };
 
     /// Breaks sound rows by `sql` and returns what is found.
@@ -283,6 +289,22 @@ mod tests {
         let (quota, files) = (Quota::Exempt, vec![file]);
         let registration = XetRegistration { repo, by: None, quota, xorbs: vec![], files };
         db.register_xet(registration).await.unwrap();
+        let grant = XorbGrant { repo, hash: XetHash([3; 32]), size: 9, expires_ms: i64::MAX };
+        db.grant_xorb(grant, 1).await.unwrap().unwrap();
+        // Another file, which is proven and has a copy: backing 4.
+        let file = NewXetFile {
+            hash: XetHash([4; 32]),
+            size: 5,
+            sha256: Sha256([5; 32]),
+            proof: Proof::Verified,
+            terms: vec![term],
+            dedup_key: None,
+        };
+        let registration =
+            XetRegistration { repo, by: None, quota: Quota::Exempt, xorbs: vec![], files: vec![file] };
+        let registered = db.register_xet(registration).await.unwrap();
+        let copy = db.stage_whole(registered[0].backing).await.unwrap().unwrap();
+        assert!(db.publish_whole(copy).await.unwrap());
     }
 
     #[tokio::test]
@@ -339,8 +361,8 @@ mod tests {
                 "INSERT INTO repo_object SELECT 2, sha256, state, backing_id, size, 0, NULL, 0 FROM repo_object",
                 "backing 2 is claimed and shared",
             ),
-            ("UPDATE total SET value = 4", "the total of objects is 4 and should be 3"),
-            ("UPDATE total SET value = 4", "the total of objects_bytes is 4 and should be 35"),
+            ("UPDATE total SET value = 9", "the total of objects is 9 and should be 4"),
+            ("UPDATE total SET value = 9", "the total of objects_bytes is 9 and should be 40"),
             ("DELETE FROM upload_objects", "does not say what it is for"),
             ("UPDATE upload SET pending = x'0000'", "does not say what it is for"),
             ("DELETE FROM upload", "an upload that is gone left"),
@@ -355,6 +377,11 @@ mod tests {
             ("UPDATE xorb SET state = 0", "xorb 1 is not live, and repo 1 needs it"),
             ("DELETE FROM xorb", "xorb 1 is not live, and chunk 0101"),
             ("UPDATE repo SET state = 1", "deleted repo 1 has xorbs"),
+            ("UPDATE xorb_grant SET size = 0", "is for an empty xorb"),
+            ("UPDATE whole_copy SET state = 2", "has a state or time that does not fit"),
+            ("UPDATE whole_copy SET size = 6", "is live, and of no proven file"),
+            ("UPDATE backing SET proof = 1 WHERE id = 4", "is live, and of no proven file"),
+            ("DELETE FROM xet_backing WHERE backing_id = 4", "is live, and of no proven file"),
             ("DELETE FROM xet_backing", "file 1 has no backing"),
             ("DELETE FROM xet_backing", "backing 3 is possessed and no file"),
             ("UPDATE xet_file SET size = 6", "backing 3 is a file of another size, or only claimed to be"),

@@ -148,7 +148,16 @@ pub(super) static XET_BACKING: Table = Table::new("xet_backing", &["backing_id"]
 
 pub(super) static DEDUP_KEY: Table = Table::new("dedup_key", &["chunk", "xorb_id"], &["chunk", "xorb_id"]);
 
-pub(super) static TABLES: [&Table; 29] = [
+pub(super) static XORB_GRANT: Table =
+    Table::new("xorb_grant", &["id"], &["id", "repo_id", "hash", "size", "expires_ms", "taken"]);
+
+pub(super) static WHOLE_COPY: Table = Table::new(
+    "whole_copy",
+    &["upload_id"],
+    &["upload_id", "backing_id", "sha256", "size", "state", "staged_ms", "not_before_ms"],
+);
+
+pub(super) static TABLES: [&Table; 31] = [
     &SEQUENCE,
     &ACCOUNT,
     &TOKEN,
@@ -178,6 +187,8 @@ pub(super) static TABLES: [&Table; 29] = [
     &XET_FILE_XORB,
     &XET_BACKING,
     &DEDUP_KEY,
+    &XORB_GRANT,
+    &WHOLE_COPY,
 ];
 
 /// A table whose rows carry a checksum.

@@ -16,3 +16,38 @@ CREATE INDEX backing_verified ON backing (sha256) WHERE state = 1 AND proof = 2;
 -- Webhooks.
 
 -- Buckets.
+
+-- Xet in a bucket.
+
+-- A xorb that a client may put there itself, under a key that is made of `id`. As URLs for writing cannot be taken back, a row
+-- stays until they are dead, after its bytes and after its repo: it refers to none.
+CREATE TABLE xorb_grant (
+    id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    repo_id INTEGER NOT NULL,
+    hash BLOB NOT NULL CHECK (length(hash) = 32),
+    size INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    taken INTEGER NOT NULL CHECK (taken IN (0, 1)),  -- what came was copied to where it is proven
+    crc INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX xorb_grant_by_expiry ON xorb_grant (expires_ms);
+CREATE INDEX xorb_grant_open ON xorb_grant (repo_id) WHERE taken = 0;
+
+-- The bytes of a file in xorbs once more, as one object under a key that is made of `sha256` and `upload_id`: readers are sent
+-- there. The xorbs stay what the file is made of, and the copy goes with its backing. States: 0 staged, 1 live, 2 condemned; a
+-- deleted one has no row.
+CREATE TABLE whole_copy (
+    upload_id BLOB NOT NULL PRIMARY KEY CHECK (length(upload_id) = 16),
+    backing_id INTEGER NOT NULL,         -- of a condemned one it may be gone
+    sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
+    size INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    staged_ms INTEGER NOT NULL,
+    not_before_ms INTEGER,               -- set iff condemned: not deleted before
+    crc INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE UNIQUE INDEX whole_copy_live ON whole_copy (backing_id) WHERE state = 1;
+CREATE INDEX whole_copy_staged ON whole_copy (staged_ms) WHERE state = 0;
+CREATE INDEX whole_copy_condemned ON whole_copy (not_before_ms) WHERE state = 2;

@@ -1,8 +1,9 @@
 //! Xorbs and files as rows: who has them, and when they go.
 
 use database::{
-    NewUpload, NewXetFile, Proof, ProvenXorb, Publish, PublishError, Quota, RegisterError, RepoId, Sha256,
-    UploadId, XetFile, XetHash, XetRegistration, XetTerm, Xorb, XorbId, XorbPlaced,
+    BackingId, Database, NewUpload, NewXetFile, Proof, ProvenXorb, Publish, PublishError, Quota,
+    RegisterError, RepoId, Sha256, UploadId, XetFile, XetHash, XetRegistration, XetTerm, Xorb, XorbGrant,
+    XorbId, XorbPlaced,
 };
 
 use crate::support::{Hub, hub, new_repo};
@@ -122,9 +123,9 @@ async fn a_file_keeps_its_xorbs_and_goes_with_its_last_backing() {
     assert_eq!(hub.db.xorbs_with_chunk(&[9; 16], 9).unwrap(), [one]);
     assert_eq!(hub.db.xorbs_beside(hub.repo.id, two.id, 9).unwrap(), [two, one]);
     assert_eq!(hub.db.repos_of_xorb(one.id, 9).unwrap(), [hub.repo.id]);
-    let possessed = hub.db.possessed(database::BackingId(0), 9).unwrap();
+    let possessed = hub.db.possessed(BackingId(0), 9).unwrap();
     assert_eq!((possessed.len(), possessed[0].file, possessed[0].size), (1, file.id, 90));
-    assert_eq!(hub.db.backings(database::BackingId(0), 9).unwrap(), [], "nothing lies under its key");
+    assert_eq!(hub.db.backings(BackingId(0), 9).unwrap(), [], "nothing lies under its key");
     hub.clock.advance_ms(DAY_MS);
     let now_ms = hub.clock.now_ms();
     let condemned = hub.db.condemn_xorbs(XorbId(0), 9, now_ms, now_ms).await.unwrap();
@@ -164,14 +165,14 @@ async fn a_file_that_is_another_than_was_said_is_corrupt_where_it_was_said() {
     let hub = hub().await;
     let xorb = hub.xorb(1).await;
     hub.register(hub.repo.id, 9, &[xorb.id]).await.unwrap();
-    let backing = hub.db.possessed(database::BackingId(0), 9).unwrap()[0].backing;
+    let backing = hub.db.possessed(BackingId(0), 9).unwrap()[0].backing;
     assert!(!hub.db.object_corrupt(backing, 0).await.unwrap(), "that is for claims");
     assert!(hub.db.xet_object_corrupt(backing).await.unwrap());
     assert!(!hub.db.xet_object_corrupt(backing).await.unwrap());
     let link = hub.db.link(hub.repo.id, &Sha256([9; 32])).unwrap().unwrap();
     assert_eq!((link.state, link.backing), (database::LinkState::Corrupt, None));
     hub.register(hub.repo.id, 9, &[xorb.id]).await.unwrap();
-    let backing = hub.db.possessed(database::BackingId(0), 9).unwrap()[0].backing;
+    let backing = hub.db.possessed(BackingId(0), 9).unwrap()[0].backing;
     assert!(hub.db.object_verified(backing).await.unwrap());
     assert!(!hub.db.xet_object_corrupt(backing).await.unwrap(), "what is proven stays");
     hub.assert_sound();
@@ -198,7 +199,7 @@ async fn a_file_is_not_exchanged_for_another_form_of_it_when_it_is_verified() {
     for repo in [hub.repo.id, other_repo] {
         hub.register(repo, 9, &[xorb.id]).await.unwrap();
     }
-    for possessed in hub.db.possessed(database::BackingId(0), 9).unwrap() {
+    for possessed in hub.db.possessed(BackingId(0), 9).unwrap() {
         hub.db.object_verified(possessed.backing).await.unwrap();
     }
     let (whole, one, other) = (verified(whole_repo), verified(hub.repo.id), verified(other_repo));
@@ -207,4 +208,94 @@ async fn a_file_is_not_exchanged_for_another_form_of_it_when_it_is_verified() {
     assert_eq!(one, other, "the same file once");
     assert!(hub.db.xet_file_of(hub.repo.id, &XetHash([9; 32])).unwrap().is_some());
     hub.assert_sound();
+}
+
+#[tokio::test]
+async fn a_grant_stays_until_its_address_is_dead() {
+    let hub = hub().await;
+    let now_ms = hub.clock.now_ms();
+    let grant = XorbGrant { repo: hub.repo.id, hash: XetHash([1; 32]), size: 9, expires_ms: now_ms + DAY_MS };
+    let first = hub.db.grant_xorb(grant, 2).await.unwrap().unwrap();
+    let second = hub.db.grant_xorb(grant, 2).await.unwrap().unwrap();
+    assert_eq!(hub.db.xorb_grant(first).unwrap(), Some(grant));
+    assert_eq!(hub.db.grant_xorb(grant, 2).await.unwrap(), None, "too many that nothing came of");
+    hub.db.xorb_grant_taken(first).await.unwrap();
+    let third = hub.db.grant_xorb(grant, 2).await.unwrap().unwrap();
+    assert_eq!(hub.db.xorb_grant(first).unwrap(), Some(grant), "it can still be told twice");
+    assert!(hub.db.delete_repo(hub.repo.id, 0).await.unwrap());
+    let gone = hub.db.grant_xorb(grant, 9).await.unwrap_err();
+    assert!(matches!(gone, PublishError::RepoGone), "{gone}");
+    assert_eq!(hub.db.xorb_grants_expired(now_ms + DAY_MS, 9).unwrap(), []);
+    let mut expired = hub.db.xorb_grants_expired(now_ms + DAY_MS + 1, 9).unwrap();
+    expired.sort_unstable();
+    let mut all = vec![first, second, third];
+    all.sort_unstable();
+    assert_eq!(expired, all);
+    hub.db.xorb_grants_swept(expired).await.unwrap();
+    assert_eq!(hub.db.xorb_grant(first).unwrap(), None);
+    assert_eq!(hub.db.check().unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_copy_goes_with_its_file() {
+    let hub = hub().await;
+    let xorb = hub.xorb(1).await;
+    hub.register(hub.repo.id, 2, &[xorb.id]).await.unwrap();
+    let sha256 = Sha256([2; 32]);
+    let link = || hub.db.link(hub.repo.id, &sha256).unwrap().unwrap();
+    let backing = link().backing.unwrap().id;
+    assert_eq!(hub.db.stage_whole(backing).await.unwrap(), None, "nobody knows whether it is that object");
+    hub.db.object_verified(backing).await.unwrap();
+    let copy = hub.db.stage_whole(backing).await.unwrap().unwrap();
+    let second = hub.db.stage_whole(backing).await.unwrap().unwrap();
+    assert_eq!(link().whole_key(), None, "staged is not there");
+    assert!(hub.db.publish_whole(copy).await.unwrap());
+    assert!(!hub.db.publish_whole(second).await.unwrap(), "one is enough");
+    assert!(!hub.db.publish_whole(second).await.unwrap());
+    assert_eq!(hub.db.stage_whole(backing).await.unwrap(), None);
+    let key = database::object_key(&sha256, copy);
+    assert_eq!((link().whole_key(), link().storage_key()), (Some(key.clone()), None));
+    assert_eq!(hub.db.wholes_after(BackingId(0), 9).unwrap(), [(backing, sha256, 30, copy)]);
+    let due = |db: &Database| db.wholes_due(9).unwrap();
+    assert_eq!(due(&hub.db), [(second, database::object_key(&sha256, second), 30)]);
+    hub.db.wholes_deleted(vec![second, copy]).await.unwrap();
+    assert!(due(&hub.db).is_empty() && link().whole_key().is_some(), "a live one is left alone");
+    assert_eq!(hub.db.check().unwrap(), Vec::<String>::new());
+    assert!(hub.db.remove_link(hub.repo.id, sha256).await.unwrap());
+    assert!(due(&hub.db).is_empty());
+    assert_eq!(hub.db.drop_xet_backings(9).await.unwrap(), 1);
+    assert_eq!(due(&hub.db), [(copy, key, 30)]);
+    hub.db.wholes_deleted(vec![copy]).await.unwrap();
+    assert!(due(&hub.db).is_empty());
+    assert_eq!(hub.db.check().unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn copies_that_never_came_or_are_not_wanted() {
+    let hub = hub().await;
+    let xorb = hub.xorb(1).await;
+    hub.register(hub.repo.id, 2, &[xorb.id]).await.unwrap();
+    let sha256 = Sha256([2; 32]);
+    let link = || hub.db.link(hub.repo.id, &sha256).unwrap().unwrap();
+    let backing = link().backing.unwrap().id;
+    hub.db.object_verified(backing).await.unwrap();
+    let lost = hub.db.stage_whole(backing).await.unwrap().unwrap();
+    let now_ms = hub.clock.now_ms();
+    assert_eq!(hub.db.wholes_staged(now_ms - DAY_MS, 9).unwrap(), []);
+    assert_eq!(hub.db.wholes_staged(now_ms + DAY_MS, 9).unwrap(), [(lost, backing)]);
+    hub.db.give_up_whole(lost).await.unwrap();
+    assert_eq!(hub.db.wholes_due(9).unwrap().len(), 1);
+    let copy = hub.db.stage_whole(backing).await.unwrap().unwrap();
+    assert!(hub.db.publish_whole(copy).await.unwrap());
+    hub.db.give_up_whole(copy).await.unwrap();
+    assert!(link().whole_key().is_some(), "only staged ones are given up");
+    hub.db.condemn_wholes(hub.clock.now_ms() + DAY_MS).await.unwrap();
+    assert_eq!((link().whole_key(), hub.db.wholes_due(9).unwrap().len()), (None, 1));
+    hub.clock.advance_ms(DAY_MS + 1);
+    assert_eq!(hub.db.wholes_due(9).unwrap().len(), 2);
+    let late = hub.db.stage_whole(backing).await.unwrap().unwrap();
+    hub.db.remove_link(hub.repo.id, sha256).await.unwrap();
+    assert!(!hub.db.publish_whole(late).await.unwrap(), "nobody needs it any more");
+    assert_eq!(hub.db.wholes_due(9).unwrap().len(), 3);
+    assert_eq!(hub.db.check().unwrap(), Vec::<String>::new());
 }

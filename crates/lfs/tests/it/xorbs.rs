@@ -316,3 +316,46 @@ async fn from_a_bucket_it_comes_through_the_hub() {
     assert!(upload_of(&parts.objects[0]).href.contains("X-Amz-"), "what comes whole goes past the hub");
     hub.assert_sound();
 }
+
+/// In a bucket; its uploader and everybody else are sent there.
+#[tokio::test]
+async fn what_is_read_often_is_stored_as_one_object_besides() {
+    let double = Double::start().await;
+    let hub = hub_on(&double, enforcing()).await;
+    let content = content(9, 700_000);
+    let (sha256, size) = (sha(&content), content.len() as u64);
+    let registered = hub.bring_true(&hub.repo, &content).await;
+    hub.settled(&hub.repo, sha256).await;
+    let times = hub.objects.config().whole_after;
+    for _ in 0..2 * times {
+        let object = hub.resolved(&hub.repo, &content).await;
+        assert!(double.state().objects.keys().all(|key| !key.starts_with("objects/")), "not yet");
+        assert_eq!(bytes(&object, 0..size / 2).await, content[..content.len() / 2]);
+    }
+    let whole = async || {
+        let access = hub.may::<Read>(&hub.owner, &hub.repo);
+        match hub.objects.resolve(&access, sha256, size, "attachment").await.unwrap() {
+            Resolved::Here(_) => None,
+            Resolved::Elsewhere(url) => Some(double.key_of(&url)),
+        }
+    };
+    let mut key = None;
+    for _ in 0..1000 {
+        key = whole().await;
+        if key.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let key = key.expect("because it was read often");
+    assert_eq!(double.state().objects[&key], content);
+    assert_eq!(hub.objects.counters().wholes_made.load(Relaxed), 1);
+    let link = hub.offered(&hub.owner, &hub.repo, sha256).await.unwrap();
+    assert_eq!(double.key_of(&link.href), key);
+    assert_eq!(hub.xet_hash(&hub.repo, &content), Some(registered.hash), "and in xorbs, as before");
+    assert_eq!(hub.objects.check_objects(true, |finding| panic!("{finding}")).await.unwrap().objects, 1);
+    double.state().objects.insert(key, b"other".to_vec());
+    let mut found = Vec::new();
+    hub.objects.check_objects_of(hub.repo.id, true, |finding| found.push(finding)).await.unwrap();
+    assert_eq!(found.len(), 1);
+}

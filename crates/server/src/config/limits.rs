@@ -74,6 +74,7 @@ impl Config {
             object_bytes_max: config.object_bytes.bytes(),
             uploads_max: config.uploads.get(),
             touch_after: default.touch_after.min(retention / 2),
+            whole_after: self.xet.whole_after,
             xet: self.xet_config(),
             ..default
         }

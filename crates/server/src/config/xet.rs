@@ -1,6 +1,7 @@
 //! `[xet]`
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +21,26 @@ pub struct Xet {
     pub uploads: NonZeroUsize,
     /// Uploads whose files are being registered at the same time; more wait. Each may take 128 MiB of memory.
     pub shards: NonZeroUsize,
-    /// Of the addresses of chunks that downloads are given. Clients ask for new ones.
+    /// Of the addresses of chunks that downloads are given, and of those in a bucket to which uploads go. Clients ask for new
+    /// ones.
     pub address_lifetime: Span,
+    /// Of the tokens that clients upload and download chunks with. They ask for another half a minute before it ends, so it
+    /// is 40 seconds at least.
+    pub token_lifetime: Span,
+    /// Clients that know nothing of chunks (browsers, `git lfs`, older `hf`) get these files through Granary. In a bucket,
+    /// when so many times the size of a file was read that way since the start, all of it is stored as one object besides,
+    /// and they are sent there. That takes its size once more (but counts against no quota), for as long as the file is
+    /// there. 0: never, and such copies are deleted a week later.
+    pub whole_after: u32,
+}
+
+/// So that there is time between two of them.
+const TOKEN_LIFETIME_MIN: Duration = auth::xet::REFRESHED_BEFORE.saturating_add(Duration::from_secs(10));
+
+impl Xet {
+    pub fn token_lifetime(&self) -> Duration {
+        self.token_lifetime.duration().max(TOKEN_LIFETIME_MIN)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +59,8 @@ impl Default for Xet {
             uploads: nonzero(512),
             shards: nonzero(4),
             address_lifetime: Span::hours(1),
+            token_lifetime: Span::hours(1),
+            whole_after: 8,
         }
     }
 }

@@ -60,6 +60,6 @@ fn way_of_xet(server: &Server, access: &Authorized<Propose>, origin: &str) -> Re
     Ok(Action {
         href: format!("{origin}/api/{kind}/{id}/xet-write-token/main"),
         header: given.headers().to_vec(),
-        expires_in: auth::xet::LIFETIME,
+        expires_in: server.node.config.xet.token_lifetime(),
     })
 }

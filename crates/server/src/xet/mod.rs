@@ -41,6 +41,8 @@ pub(crate) async fn dispatch(
         XetRoute::XorbSize { xorb } => fetch::xorb_size(call, xorb),
         XetRoute::FileSize { file } => fetch::file_size(call, file),
         XetRoute::Xorb { xorb } => upload::xorb(call, xorb).await,
+        XetRoute::XorbGrant { xorb } => upload::grant(call, xorb).await,
+        XetRoute::XorbCommit { xorb, grant } => upload::commit(call, xorb, &grant).await,
         XetRoute::Shard => shard::whole(call).await,
         XetRoute::ShardStream => shard::streamed(call).await,
         XetRoute::Telemetry => {

@@ -81,7 +81,9 @@ impl From<XorbRefused> for Error {
         let text = error.to_string();
         match error {
             XorbRefused::Xorb(error) if error.is_too_large() => Error::TooMany(text),
-            XorbRefused::Xorb(_) => Error::Malformed(text),
+            XorbRefused::Xorb(_) | XorbRefused::Size { .. } | XorbRefused::Footer { .. } => {
+                Error::Malformed(text)
+            }
             XorbRefused::Busy => Error::Busy("too many xorbs are being received"),
             XorbRefused::RepoGone => Error::RepoNotFound,
             XorbRefused::Denied(error) => withdrawn(error),
@@ -103,7 +105,8 @@ impl From<ShardError> for Error {
             ShardError::Commit(CommitError::RepoGone) => Error::RepoNotFound,
             ShardError::Commit(CommitError::Denied(error)) => withdrawn(error),
             ShardError::Commit(CommitError::XorbGone(_)) => Error::Malformed(text),
-            ShardError::Commit(CommitError::OverQuota { .. }) => Error::QuotaExceeded(text),
+            // Clients try again after 507, and older ones show nothing but the status.
+            ShardError::Commit(CommitError::OverQuota { .. }) => Error::TooMany(text),
             ShardError::Commit(CommitError::Db(error)) => error.into(),
             ShardError::Store(error) => error.into(),
             ShardError::Db(error) => error.into(),

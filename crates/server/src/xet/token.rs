@@ -35,7 +35,8 @@ pub(crate) fn give<A: Right>(
     scope: Scope,
     origin: &str,
 ) -> Result<Given, Error> {
-    let grant = XetGrant::to(access, scope, server.node.clock().now_ms());
+    let lifetime = server.node.config.xet.token_lifetime();
+    let grant = XetGrant::to(access, scope, lifetime, server.node.clock().now_ms());
     Ok(Given {
         access_token: server.node.objects.keys().issue_xet(&grant),
         exp: grant.expires_ms / 1000,

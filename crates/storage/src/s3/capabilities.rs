@@ -17,6 +17,11 @@ pub struct Capabilities {
     pub payload_hash: bool,
     /// A signed `Content-Length` keeps an upload to its size.
     pub signed_length: bool,
+    /// A signed `x-amz-checksum-crc64nvme` header keeps accidents from an upload. (It is no proof: whoever wants to can make
+    /// other bytes with the same.)
+    pub signed_crc64: bool,
+    /// The bucket copies an object to another key itself, without what its uploader said of how to decode it.
+    pub copy: bool,
     /// Parts can be sent to bare URLs, which are dead once the upload is completed.
     pub multipart: bool,
     /// A range of an object is answered as such.
@@ -32,6 +37,11 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
+    /// Clients may put something under a key of its own, from where the bucket copies it to where it is proven.
+    pub fn takes_drafts(&self) -> bool {
+        self.copy && self.signed_length
+    }
+
     /// As far as they do not depend on signatures, which this bucket does not need.
     pub(super) fn without_signatures(self) -> Capabilities {
         let Capabilities { range, open_to_read, clock_skew_s, .. } = self;
@@ -69,6 +79,16 @@ impl fmt::Display for Capabilities {
             self.signed_length,
             "signed length: an upload has the announced size",
             "signed length: not enforced; a wrong size is found when the object is verified",
+        )?;
+        line(
+            self.takes_drafts(),
+            "copies: xorbs of Hugging Face clients go straight to the bucket; Granary reads each back once",
+            "copies: the bucket makes none, or takes other sizes than announced; xorbs pass through Granary",
+        )?;
+        line(
+            self.signed_crc64,
+            "CRC-64 header: the bucket finds xorbs that were damaged on the way",
+            "CRC-64 header: not checked; Granary finds xorbs that were damaged on the way",
         )?;
         line(
             self.multipart,
@@ -115,6 +135,8 @@ mod tests {
         query_checksum: true,
         payload_hash: true,
         signed_length: true,
+        signed_crc64: true,
+        copy: true,
         multipart: true,
         range: true,
         head_checksum: true,
@@ -126,7 +148,7 @@ mod tests {
     #[test]
     fn a_line_for_each() {
         assert!(ALL.to_string().lines().all(|line| line.starts_with("yes ")), "{ALL}");
-        assert_eq!(ALL.to_string().lines().count(), 8);
+        assert_eq!(ALL.to_string().lines().count(), 10);
         let none = Capabilities { clock_skew_s: -61, ..Capabilities::default() };
         assert!(none.to_string().lines().all(|line| line.starts_with("no  ")), "{none}");
         assert!(none.to_string().contains("61 s ahead of the bucket"));
@@ -148,7 +170,7 @@ mod tests {
         };
         assert_eq!(open, expected);
         let text = open.to_string();
-        assert_eq!(text.lines().count(), 10);
+        assert_eq!(text.lines().count(), 12);
         assert!(
             text.contains("no  OPEN FOR WRITING: everybody") && text.contains("no  open for reading: "),
             "{text}"

@@ -39,6 +39,8 @@ pub(super) struct Request<'a> {
     pub range: Option<&'a str>,
     /// Base64 of the SHA-256 of the body, and where the bucket finds it.
     pub checksum: Option<(Place, &'a str)>,
+    /// Base64 of the CRC-64/NVME of the body, which the client has to send as a header.
+    pub crc64: Option<&'a str>,
     /// Hex of the SHA-256 of the body, as the payload that is signed.
     pub payload: Option<&'a str>,
     /// Further parameters: encoded, sorted, after `X-Amz-…`; each with its `&`.
@@ -53,7 +55,16 @@ pub(super) enum Place {
 
 impl<'a> Request<'a> {
     pub fn new(method: &'static str, key: &'a str) -> Request<'a> {
-        Request { method, key, size: None, range: None, checksum: None, payload: None, query: "" }
+        Request {
+            method,
+            key,
+            size: None,
+            range: None,
+            checksum: None,
+            crc64: None,
+            payload: None,
+            query: "",
+        }
     }
 
     /// Sorted, as lines.
@@ -64,6 +75,9 @@ impl<'a> Request<'a> {
         into.extend(["host:", host, "\n"]);
         if let Some(range) = self.range {
             into.extend(["range:", range, "\n"]);
+        }
+        if let Some(crc64) = self.crc64 {
+            into.extend(["x-amz-checksum-crc64nvme:", crc64, "\n"]);
         }
         if let Some((Place::Header, checksum)) = self.checksum {
             into.extend(["x-amz-checksum-sha256:", checksum, "\n"]);
@@ -79,6 +93,9 @@ impl<'a> Request<'a> {
         into.push_str("host");
         if self.range.is_some() {
             into.extend([separator, "range"]);
+        }
+        if self.crc64.is_some() {
+            into.extend([separator, "x-amz-checksum-crc64nvme"]);
         }
         if let Some((Place::Header, _)) = self.checksum {
             into.extend([separator, "x-amz-checksum-sha256"]);

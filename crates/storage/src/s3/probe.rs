@@ -21,7 +21,9 @@ const WRONG: &[u8] = b"Other bytes, by somebody who was given the URL.\n";
 const ENCODED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x01\x30\x00\xcf\xff\
     The bytes that were announced and nothing else.\n\x5a\x5d\x0b\xf6\x30\x00\x00\x00";
 /// Of what is tried here: what another version found out is found out anew.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// The CRC-64/NVME of [`RIGHT`].
+const RIGHT_CRC64: u64 = 0x78a9_0351_2f2c_517e;
 const LIFETIME: Duration = Duration::from_secs(15 * 60);
 
 impl Bucket {
@@ -91,6 +93,8 @@ impl Probe {
             return Ok(found.without_signatures());
         }
         found.signed_length = self.length().await?;
+        found.signed_crc64 = self.crc64().await?;
+        found.copy = self.copies().await?;
         found.multipart = self.multipart().await?;
         let right = Some(Hasher::of(RIGHT));
         let by_header = self.binding(Binding::SignedHeader, &source).await?;
@@ -219,6 +223,38 @@ impl Probe {
             }
         }
         Ok(self.put(&url, &[], RIGHT).await?.is_success())
+    }
+
+    async fn crc64(&mut self) -> Result<bool, StoreError> {
+        let key = self.key("crc64");
+        let put = self.signer.put_draft(&key, RIGHT.len() as u64, Some(RIGHT_CRC64), LIFETIME);
+        let wrong = self.put(&put.href, &put.header, WRONG).await?;
+        if wrong.is_success() || self.bucket.head_object(&key).await?.is_some() {
+            return Ok(false);
+        }
+        Ok(self.put(&put.href, &put.header, RIGHT).await?.is_success())
+    }
+
+    /// Whether the bucket copies what a client put there, and forgets how that said it is to be decoded. Whatever goes wrong,
+    /// it is no.
+    async fn copies(&mut self) -> Result<bool, StoreError> {
+        let (from, to) = (self.key("draft"), self.key("copy"));
+        let put = self.signer.put_draft(&from, ENCODED.len() as u64, None, LIFETIME);
+        let encoded = [("content-encoding", "gzip".to_owned())];
+        if !self.put(&put.href, &encoded, ENCODED).await?.is_success() {
+            return Ok(false);
+        }
+        if let Err(error) = self.bucket.copy(&from, &to, ENCODED.len() as u64).await {
+            tracing::info!(%error, "the bucket makes no copies, so xorbs pass through Granary");
+            return Ok(false);
+        }
+        // As clients get ranges of xorbs: without a word on how they are to be decoded.
+        let last = ENCODED.len() as u64 - 1;
+        let url = self.signer.get_range(&to, &(0..=last), LIFETIME);
+        let got =
+            self.client.send("GET", &url, &[("range", format!("bytes=0-{last}"))], Bytes::new()).await?;
+        let is_plain = got.encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
+        Ok(is_plain && got.body == ENCODED)
     }
 
     /// Whether parts can be sent to bare URLs, and no longer once the upload is completed. Whatever goes wrong, it is no.

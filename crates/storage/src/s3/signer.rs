@@ -160,6 +160,24 @@ impl Signer {
         SignedPut { href, header }
     }
 
+    /// A URL to PUT `size` bytes under `key`: those with that CRC-64/NVME, if it is given and the bucket enforces it. That
+    /// keeps nobody from bringing others who wants to, so whatever lies there is to be taken elsewhere before it is proven.
+    pub fn put_draft(&self, key: &str, size: u64, crc64: Option<u64>, lifetime: Duration) -> SignedPut {
+        let valid = self.0.valid(lifetime, 1);
+        let crc64 = crc64.map(|crc64| BASE64.encode(crc64.to_be_bytes()));
+        let request = Request {
+            size: Some(size),
+            crc64: crc64.as_deref(),
+            query: "&x-id=PutObject",
+            ..Request::new("PUT", key)
+        };
+        let href = self.0.identity.sign(valid, &request);
+        SignedPut {
+            href,
+            header: crc64.map(|crc64| ("x-amz-checksum-crc64nvme", crc64)).into_iter().collect(),
+        }
+    }
+
     /// A URL to PUT any `size` bytes. Not for clients: whoever has it can replace what we proved.
     pub(super) fn put_unbound(&self, key: &str, size: u64, lifetime: Duration) -> String {
         let valid = self.0.valid(lifetime, 1);

@@ -8,6 +8,7 @@ use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::types::MetadataDirective;
 use bytes::Bytes;
 use database::Sha256;
 use tokio::runtime::Handle;
@@ -16,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::Bucket;
 use super::client::{as_checksum, body, store_error};
+use super::config::encode_path;
 use super::part::{FREE, Part, blocking};
 use crate::StoreError;
 use crate::objects::Hasher;
@@ -222,6 +224,21 @@ impl Bucket {
         let request = request.interceptor(PayloadHash(sha256.to_string()));
         Box::pin(request.send()).await.map_err(store_error)?;
         Ok(())
+    }
+}
+
+impl Bucket {
+    /// Copies the `size` bytes under `from` to `to`, within the bucket and without what their uploader said of them.
+    /// `NotFound` if there are none.
+    pub async fn copy(&self, from: &str, to: &str, size: u64) -> Result<(), StoreError> {
+        self.confirm().await?;
+        let mut source = String::new();
+        encode_path(&format!("{}/{}", self.0.config.bucket, self.object_name(from)), &mut source);
+        let request = self.0.client.copy_object().bucket(&self.0.config.bucket).key(self.object_name(to));
+        let request = request.copy_source(source).metadata_directive(MetadataDirective::Replace);
+        let request = request.content_type("application/octet-stream").customize();
+        let copied = Box::pin(request.config_override(self.upload_timeouts(size)).send()).await;
+        copied.map_err(store_error).map(drop)
     }
 }
 

@@ -24,6 +24,9 @@ pub enum Habit {
     IgnoresChecksumHeader,
     IgnoresChecksumInUrl,
     IgnoresPayloadHash,
+    IgnoresCrc64,
+    CopiesEncodings,
+    CopiesNothing,
     StoresWhatItRefuses,
     ObeysUnsignedHeaders,
     ChecksNoSignature,
@@ -179,7 +182,8 @@ impl FakeBucket {
             Some((from, to)) => {
                 let range = from.parse::<usize>().unwrap()..=to.parse().unwrap();
                 let status = if self.habit == Habit::AnswersRangesWhole { 200 } else { 206 };
-                Answer(status, Vec::new(), object.bytes[range].to_vec())
+                let encoding = object.encoding.map(|encoding| ("content-encoding", encoding));
+                Answer(status, encoding.into_iter().collect(), object.bytes[range].to_vec())
             }
             None => self.whole(request, object),
         }
@@ -220,8 +224,14 @@ impl FakeBucket {
 
     fn put(&self, path: &str, query: &str, request: &Request, is_presigned: bool) -> Answer {
         if let Some(source) = request.headers.get("x-amz-copy-source") {
-            let bytes = self.objects.lock().unwrap()[&format!("/{source}")].bytes.clone();
-            self.store(path, bytes, None);
+            if self.habit == Habit::CopiesNothing {
+                return error(501, "NotImplemented");
+            }
+            let object = self.objects.lock().unwrap()[&format!("/{source}")].clone();
+            self.store(path, object.bytes, None);
+            if self.habit == Habit::CopiesEncodings {
+                self.objects.lock().unwrap().get_mut(path).unwrap().encoding = object.encoding;
+            }
             return Answer(200, Vec::new(), b"<CopyObjectResult/>".to_vec());
         }
         let hash = Sha256::from_slice(digest::digest(&digest::SHA256, &request.body).as_ref()).unwrap();
@@ -230,8 +240,10 @@ impl FakeBucket {
         let in_url =
             |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         let by_header = request.headers.get("x-amz-checksum-sha256").filter(|_| is_presigned);
-        let refuses = (self.habit != Habit::IgnoresChecksumHeader
-            && by_header.is_some_and(|of| *of != checksum))
+        let crc64 = BASE64.encode(crc64(&request.body).to_be_bytes());
+        let by_crc64 = request.headers.get("x-amz-checksum-crc64nvme");
+        let refuses = (self.habit != Habit::IgnoresCrc64 && by_crc64.is_some_and(|of| *of != crc64))
+            || (self.habit != Habit::IgnoresChecksumHeader && by_header.is_some_and(|of| *of != checksum))
             || (self.habit != Habit::IgnoresChecksumInUrl
                 && in_url("X-Amz-Checksum-Sha256").is_some_and(|of| of != escaped))
             || (self.habit != Habit::IgnoresPayloadHash
@@ -324,6 +336,12 @@ impl Request {
         }
         Some(Request { method, target, headers, body })
     }
+}
+
+/// CRC-64/NVME.
+fn crc64(bytes: &[u8]) -> u64 {
+    let bit = |crc: u64, _| (crc >> 1) ^ if crc & 1 == 1 { 0x9a6c_9329_ac4b_c9b5 } else { 0 };
+    !bytes.iter().fold(u64::MAX, |crc, byte| (0..8).fold(crc ^ u64::from(*byte), bit))
 }
 
 fn error(status: u16, code: &str) -> Answer {

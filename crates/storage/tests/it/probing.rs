@@ -95,6 +95,8 @@ const ALL: Capabilities = Capabilities {
     query_checksum: true,
     payload_hash: true,
     signed_length: true,
+    signed_crc64: true,
+    copy: true,
     multipart: true,
     range: true,
     head_checksum: true,
@@ -110,8 +112,14 @@ const NOTHING_BOUND: Capabilities = Capabilities {
     ..ALL
 };
 
-const OPEN: Capabilities =
-    Capabilities { signed_length: false, multipart: false, open_to_write: true, ..NOTHING_BOUND };
+const OPEN: Capabilities = Capabilities {
+    signed_length: false,
+    signed_crc64: false,
+    copy: false,
+    multipart: false,
+    open_to_write: true,
+    ..NOTHING_BOUND
+};
 
 #[tokio::test]
 async fn each_bad_habit_is_found() {
@@ -120,7 +128,10 @@ async fn each_bad_habit_is_found() {
         (Habit::IgnoresChecksumHeader, Capabilities { signed_checksum: false, ..ALL }),
         (Habit::IgnoresChecksumInUrl, Capabilities { query_checksum: false, ..ALL }),
         (Habit::IgnoresPayloadHash, Capabilities { payload_hash: false, ..ALL }),
-        (Habit::StoresWhatItRefuses, NOTHING_BOUND),
+        (Habit::IgnoresCrc64, Capabilities { signed_crc64: false, ..ALL }),
+        (Habit::CopiesEncodings, Capabilities { copy: false, ..ALL }),
+        (Habit::CopiesNothing, Capabilities { copy: false, ..ALL }),
+        (Habit::StoresWhatItRefuses, Capabilities { signed_crc64: false, ..NOTHING_BOUND }),
         (Habit::ObeysUnsignedHeaders, NOTHING_BOUND),
         (Habit::ChecksNoSignature, Capabilities { open_to_read: true, ..OPEN }),
         (Habit::ServesAnybody, Capabilities { open_to_read: true, ..ALL }),

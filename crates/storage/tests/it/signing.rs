@@ -204,6 +204,29 @@ async fn uploads_with_a_signed_header() {
 }
 
 #[tokio::test]
+async fn uploads_of_what_is_proven_elsewhere() {
+    for (name, config) in configs() {
+        let signer = signer(&config).await;
+        for crc64 in [None, Some(7u64)] {
+            let ours = signer.put_draft(KEY, SIZE, crc64, HOUR);
+            let checksum = crc64.map(|crc64| BASE64.encode(crc64.to_be_bytes()));
+            let theirs = sdk(&config)
+                .put_object()
+                .bucket(&config.bucket)
+                .key(config.object_name(KEY))
+                .content_length(SIZE.cast_signed())
+                .set_checksum_crc64_nvme(checksum.clone())
+                .presigned(Parts::of(&ours.href).presigning())
+                .await
+                .unwrap();
+            check(name, &ours.href, &theirs);
+            let told: Vec<_> = checksum.map(|sum| ("x-amz-checksum-crc64nvme", sum)).into_iter().collect();
+            assert_eq!(ours.header, told, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn parts() {
     for (name, config) in configs() {
         for (upload, number) in [("VXBsb2FkIElE", 1), ("a/b+c=~ ü&partNumber=2", 10_000)] {

@@ -183,7 +183,17 @@ impl Cas {
 
     /// The index that its bytes make.
     pub(super) async fn read_xorb(&self, xorb: &Xorb) -> Result<Result<Index, XorbError>, StoreError> {
-        let mut bytes = self.0.store.reader(&xorb.storage_key(), 0..xorb.stored_bytes).await?;
+        self.read_stored(&xorb.storage_key(), xorb.stored_bytes, &xorb.hash.into()).await
+    }
+
+    /// As [`Cas::read_xorb`], of the `len` bytes under a key.
+    pub(super) async fn read_stored(
+        &self,
+        key: &str,
+        len: u64,
+        hash: &Hash,
+    ) -> Result<Result<Index, XorbError>, StoreError> {
+        let mut bytes = self.0.store.reader(key, 0..len).await?;
         let mut proof = Reader::new(self.0.config.xorb);
         while let Some(piece) = bytes.next().await? {
             let (after, proven) = blocking(move || {
@@ -196,7 +206,7 @@ impl Cas {
             }
             proof = after;
         }
-        Ok(proof.finish(&xorb.hash.into()))
+        Ok(proof.finish(hash))
     }
 
     async fn problem_of_file(&self, file: &XetFile) -> Result<Option<XetProblem>, DbError> {

@@ -14,13 +14,16 @@ pub struct Config {
     /// Xorbs that are received at once, each in a few MiB of memory, and half of them from one user; more are told to come
     /// back.
     pub xorbs_max: usize,
+    /// Xorbs of one repository that clients may put into the bucket themselves and that did not come yet; others pass
+    /// through the hub.
+    pub grants_max: u32,
     /// Shards that are proven at once; more wait. Each may take twice its size in memory.
     pub shards_max: usize,
     /// For how long one waits for its turn before it is told to come back.
     pub turn_wait: Duration,
     /// Of indexes kept in memory.
     pub index_bytes_max: usize,
-    /// Of the addresses of ranges of xorbs. Clients ask for new ones when they expire.
+    /// Of the addresses of ranges of xorbs, and of those to which clients put xorbs. They ask for new ones when they expire.
     pub address_lifetime: Duration,
     pub dedup_scope: DedupScope,
     /// Xorbs named in one answer to whether a chunk is here.
@@ -56,6 +59,7 @@ impl Default for Config {
             shard: shard::Limits::default(),
             file_bytes_max: 5 << 40,
             xorbs_max: 512,
+            grants_max: 1024,
             shards_max: 4,
             turn_wait: Duration::from_secs(30),
             index_bytes_max: 64 << 20,

@@ -15,6 +15,12 @@ use crate::xorb::{DecodeError, XorbError};
 pub enum XorbRefused {
     #[error(transparent)]
     Xorb(#[from] XorbError),
+    /// What was put into the bucket has another size than was granted.
+    #[error("the xorb has {stored} bytes, but {granted} were announced")]
+    Size { stored: u64, granted: u64 },
+    /// It lies in the bucket as it came, and nothing but chunks may be served.
+    #[error("{bytes} bytes follow the chunks of the xorb; upload it without a footer")]
+    Footer { bytes: u64 },
     /// Worth another try in a moment.
     #[error("too many uploads at once; try again")]
     Busy,

@@ -8,6 +8,7 @@ mod config;
 mod dedup;
 mod epoch;
 mod errors;
+mod grant;
 mod indexes;
 mod keys;
 mod receive;
@@ -34,6 +35,7 @@ pub use epoch::begin_epoch;
 pub use errors::{
     AddressError, CommitError, DedupError, ReadError, ReconstructError, ShardRefused, XorbRefused,
 };
+pub use grant::{Grant, Granted};
 pub use keys::KeysError;
 pub use receive::{ReceivedXorb, ReceivingXorb};
 pub use reconstruct::{Fetch, FetchRange, Reconstruction, Term};

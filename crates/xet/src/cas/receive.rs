@@ -11,8 +11,8 @@ use auth::shares::Share;
 use auth::{Authorized, Propose};
 use bytes::Bytes;
 use database::fault::{self, Point};
-use database::{ProvenXorb, Xorb, XorbPlaced, xorb_index_key, xorb_key};
-use storage::{ObjectStore, StoreError, Writer};
+use database::{ProvenXorb, UploadId, Xorb, XorbPlaced, xorb_index_key, xorb_key};
+use storage::{StoreError, Writer};
 use tokio::task::JoinHandle;
 
 use super::{Cas, Flight, XorbRefused, detached};
@@ -51,10 +51,16 @@ enum Kept {
 }
 
 /// Where they go.
-struct Landing {
-    flight: Flight,
-    hash: Hash,
-    upload: database::UploadId,
+pub(super) struct Landing {
+    pub(super) flight: Flight,
+    pub(super) hash: Hash,
+    pub(super) upload: UploadId,
+}
+
+impl Landing {
+    pub(super) fn key(&self) -> String {
+        xorb_key(&self.hash.into(), self.upload)
+    }
 }
 
 enum Proving {
@@ -110,11 +116,15 @@ impl Cas {
 
     /// Names the keys, then opens them.
     async fn land(&self, hash: Hash, size: u64) -> Result<Kept, XorbRefused> {
-        let (id, upload) = self.0.database.stage_xorb(hash.into()).await?;
-        let landing = Landing { flight: self.fly(id), hash, upload };
-        let writer = self.0.store.writer(&xorb_key(&hash.into(), upload), size).await?;
-        let writer = writer.without_sha256();
+        let landing = self.landing(hash).await?;
+        let writer = self.0.store.writer(&landing.key(), size).await?.without_sha256();
         Ok(Kept::Written { writer, written: 0, landing })
+    }
+
+    /// Names the keys.
+    pub(super) async fn landing(&self, hash: Hash) -> Result<Landing, XorbRefused> {
+        let (id, upload) = self.0.database.stage_xorb(hash.into()).await?;
+        Ok(Landing { flight: self.fly(id), hash, upload })
     }
 }
 
@@ -200,17 +210,34 @@ impl Cas {
         landing: Landing,
         index: Index,
     ) -> Result<ReceivedXorb, XorbRefused> {
-        let Landing { mut flight, hash, upload } = landing;
         let complete = writer.finish().await?;
         if complete.size() != u64::from(index.serialized_len()) {
             return Err(failed().into());
         }
         fault::point(Point::XetXorbStaged);
-        let index_key = xorb_index_key(&hash.into(), upload);
-        let bytes = Bytes::copy_from_slice(index.as_bytes());
-        let (chunks, beside) = tokio::join!(complete.publish(), put(&self.0.store, &index_key, bytes));
+        let (chunks, beside) = tokio::join!(complete.publish(), self.put_index(&landing, &index));
         chunks?;
         beside?;
+        self.record(access, landing, index).await
+    }
+
+    /// Beside the xorb.
+    pub(super) async fn put_index(&self, landing: &Landing, index: &Index) -> Result<(), StoreError> {
+        let key = xorb_index_key(&landing.hash.into(), landing.upload);
+        let bytes = Bytes::copy_from_slice(index.as_bytes());
+        let mut writer = self.0.store.writer(&key, bytes.len() as u64).await?;
+        writer.write(bytes).await?;
+        writer.finish().await?.publish().await
+    }
+
+    /// The row. Chunks and index are durable, and proven.
+    pub(super) async fn record(
+        &self,
+        access: &Authorized<Propose>,
+        landing: Landing,
+        index: Index,
+    ) -> Result<ReceivedXorb, XorbRefused> {
+        let mut flight = landing.flight;
         fault::point(Point::XetXorbDurable);
         still_allowed(self, access)?;
         let proven = ProvenXorb {
@@ -232,7 +259,7 @@ impl Cas {
         })
     }
 
-    async fn brought_again(
+    pub(super) async fn brought_again(
         &self,
         access: &Authorized<Propose>,
         xorb: Xorb,
@@ -244,12 +271,6 @@ impl Cas {
             false => Err(XorbRefused::Busy),
         }
     }
-}
-
-async fn put(store: &ObjectStore, key: &str, bytes: Bytes) -> Result<(), StoreError> {
-    let mut writer = store.writer(key, bytes.len() as u64).await?;
-    writer.write(bytes).await?;
-    writer.finish().await?.publish().await
 }
 
 /// A token may have been revoked while the bytes arrived, or a role taken away.

@@ -1,7 +1,7 @@
 //! What nobody needs: files whose backings are gone, xorbs that no file names and no client remembers.
 
 use database::fault::{self, Point};
-use database::{DbError, RepoId, Xorb, XorbId};
+use database::{DbError, RepoId, Xorb, XorbId, xorb_draft_key};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -13,7 +13,7 @@ const BATCH: u32 = 64;
 /// Rows looked at in one go.
 const LOOKED: u32 = 4096;
 /// A body takes no longer than this to arrive.
-const STAGED_MS: i64 = 24 * 3_600_000;
+pub(super) const STAGED_MS: i64 = 24 * 3_600_000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct XetSweepReport {
@@ -55,6 +55,7 @@ impl Cas {
             after = last;
         }
         self.delete_due(&mut report, ends).await?;
+        self.sweep_grants(&mut report, now_ms - STAGED_MS, ends).await?;
         Ok(report)
     }
 
@@ -98,6 +99,36 @@ impl Cas {
                 fault::point(Point::XetKeyDeleted);
                 self.0.database.xorbs_deleted(deleted).await?;
             }
+            if left > 0 || count < BATCH as usize || Instant::now() >= ends {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What clients put into the bucket, or never did, by addresses that are dead.
+    async fn sweep_grants(
+        &self,
+        report: &mut XetSweepReport,
+        before_ms: i64,
+        ends: Instant,
+    ) -> Result<(), DbError> {
+        loop {
+            let expired = self.0.database.xorb_grants_expired(before_ms, BATCH)?;
+            let count = expired.len();
+            let mut swept = Vec::new();
+            for id in expired {
+                let key = xorb_draft_key(id);
+                match self.0.store.delete(&key, 0).await {
+                    Ok(()) => swept.push(id),
+                    Err(error) => {
+                        tracing::warn!(key, %error, "a xorb that was not taken could not be deleted; it is tried again");
+                        break;
+                    }
+                }
+            }
+            let left = count - swept.len();
+            report.left += left as u64;
+            self.0.database.xorb_grants_swept(swept).await?;
             if left > 0 || count < BATCH as usize || Instant::now() >= ends {
                 return Ok(());
             }

@@ -11,9 +11,11 @@ use crate::{Backing, BackingId, Link, LinkState, Proof, Publish, Published, Repo
 
 macro_rules! link_sql {
     () => {
-        "SELECT o.sha256, o.size, o.state, o.linked_ms, o.account_id, b.id, b.upload_id, b.proof, x.file_id
+        "SELECT o.sha256, o.size, o.state, o.linked_ms, o.account_id, b.id, b.upload_id, b.proof, x.file_id,
+                w.upload_id
          FROM repo_object o LEFT JOIN backing b ON b.id = o.backing_id
-         LEFT JOIN xet_backing x ON x.backing_id = b.id "
+         LEFT JOIN xet_backing x ON x.backing_id = b.id
+         LEFT JOIN whole_copy w ON w.backing_id = x.backing_id AND w.state = 1 "
     };
 }
 
@@ -208,7 +210,10 @@ pub(in crate::sqlite) fn live_bytes(
 fn link(row: &Row<'_>) -> rusqlite::Result<Link> {
     let backing: Option<BackingId> = row.get(5)?;
     let backing = match backing {
-        Some(id) => Some(Backing { id, upload: row.get(6)?, proof: row.get(7)?, xet: row.get(8)? }),
+        Some(id) => {
+            let (upload, proof, xet, whole) = (row.get(6)?, row.get(7)?, row.get(8)?, row.get(9)?);
+            Some(Backing { id, upload, proof, xet, whole })
+        }
         None => None,
     };
     let (sha256, size, state) = (row.get(0)?, row.get(1)?, row.get(2)?);

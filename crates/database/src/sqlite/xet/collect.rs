@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::wholes;
 use super::xorbs::{xorb, xorb_sql};
 use crate::sqlite::checksum::XORB;
 use crate::sqlite::{Database, DbError, all};
@@ -21,8 +22,8 @@ impl Database {
         if due.is_empty() {
             return Ok(0);
         }
-        self.write(move |conn, _| {
-            due.iter().try_for_each(|id| drop_backing(conn, *id))?;
+        self.write(move |conn, now_ms| {
+            due.iter().try_for_each(|id| drop_backing(conn, *id, now_ms))?;
             Ok(due.len())
         })
         .await
@@ -180,11 +181,12 @@ impl Database {
     }
 }
 
-fn drop_backing(conn: &Connection, id: BackingId) -> Result<(), DbError> {
+fn drop_backing(conn: &Connection, id: BackingId, now_ms: i64) -> Result<(), DbError> {
     let sql = "SELECT x.file_id FROM xet_backing x JOIN backing b ON b.id = x.backing_id
                WHERE b.id = ?1 AND b.state = 2";
     let file: Option<XetFileId> = conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
     let Some(file) = file else { return Ok(()) };
+    wholes::condemn_of(conn, id, now_ms)?;
     conn.prepare_cached("DELETE FROM xet_backing WHERE backing_id = ?1")?.execute([id])?;
     conn.prepare_cached("DELETE FROM backing WHERE id = ?1")?.execute([id])?;
     if !conn.prepare_cached("SELECT 1 FROM xet_backing WHERE file_id = ?1")?.exists([file])? {

@@ -5,11 +5,16 @@
 //! stays. A live xorb that no file names and that no client was told of for as long as they remember is condemned, and its
 //! bytes are deleted when it is due ([`collect`]).
 //!
+//! What clients put into a bucket themselves is known by a grant ([`grants`]) until its address is dead.
+//! A file that is read often has a copy of its bytes as one object besides ([`wholes`]).
+//!
 //! [`Database::publish_xorb`]: super::Database::publish_xorb
 
 mod collect;
 mod dedup;
 pub(super) mod files;
+mod grants;
 mod register;
 mod stats;
+mod wholes;
 mod xorbs;

@@ -162,7 +162,7 @@ impl Database {
 }
 
 /// The repo may be given things.
-fn check_live(conn: &Connection, repo: RepoId) -> Result<(), PublishError> {
+pub(super) fn check_live(conn: &Connection, repo: RepoId) -> Result<(), PublishError> {
     match conn.prepare_cached("SELECT 1 FROM repo WHERE id = ?1 AND state = 0")?.exists([repo])? {
         true => Ok(()),
         false => Err(PublishError::RepoGone),
