@@ -8,51 +8,39 @@ use rusqlite::Connection;
 
 use crate::support::{change, create, hub, oid, open, pack, path};
 
-/// What the schemas after the first added.
-const ADDED: [&str; 20] = [
-    "dedup_key",
-    "xet_backing",
-    "xet_file_xorb",
-    "xet_file",
-    "repo_xorb",
-    "xorb",
-    "repo_facts",
-    "repo_hub",
-    "org_member",
-    "org",
-    "multipart",
-    "upload_objects",
-    "reservation",
-    "upload",
-    "repo_object",
-    "backing",
-    "lfs_lock",
-    "quota",
-    "total",
-    "repo_lfs",
-];
-
 /// As if schema 1 had written it. Those after it added tables and changed none.
 fn take_back(file: &Path) {
-    let conn = Connection::open(file).unwrap();
-    for table in ADDED {
-        conn.execute_batch(&format!("DROP TABLE {table}")).unwrap();
+    let (conn, first) = (Connection::open(file).unwrap(), schema_1());
+    let is_first = |sql: &str, name: &str| first.prepare(sql).unwrap().exists([name]).unwrap();
+    conn.pragma_update(None, "foreign_keys", false).unwrap();
+    for table in
+        names(&conn, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    {
+        // A virtual table takes others along.
+        if !is_first("SELECT 1 FROM sqlite_schema WHERE name = ?1", &table) {
+            conn.execute_batch(&format!("DROP TABLE IF EXISTS {table}")).unwrap();
+        }
     }
-    conn.execute_batch(
-        "DELETE FROM sequence WHERE name IN ('backing', 'org', 'xorb', 'xet_file'); PRAGMA user_version = 1",
-    )
-    .unwrap();
-    assert_eq!(definitions(&conn), definitions_of_schema_1());
+    for sequence in names(&conn, "SELECT name FROM sequence") {
+        if !is_first("SELECT 1 FROM sequence WHERE name = ?1", &sequence) {
+            conn.execute("DELETE FROM sequence WHERE name = ?1", [sequence]).unwrap();
+        }
+    }
+    conn.pragma_update(None, "user_version", 1).unwrap();
+    assert_eq!(definitions(&conn), definitions(&first));
 }
 
-fn definitions_of_schema_1() -> Vec<String> {
+fn schema_1() -> Connection {
     let conn = Connection::open_in_memory().unwrap();
     conn.execute_batch(include_str!("../../src/sqlite/schema.sql")).unwrap();
-    definitions(&conn)
+    conn
 }
 
 fn definitions(conn: &Connection) -> Vec<String> {
-    let sql = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name";
+    names(conn, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY name")
+}
+
+fn names(conn: &Connection, sql: &str) -> Vec<String> {
     conn.prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
