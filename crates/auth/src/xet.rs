@@ -55,12 +55,7 @@ pub struct XetGrant {
 
 impl XetGrant {
     /// To whoever holds `access`, for `lifetime` from now.
-    pub fn to<A: Right>(
-        access: &Authorized<A>,
-        scope: Scope,
-        lifetime: Duration,
-        now_ms: i64,
-    ) -> XetGrant {
+    pub fn to<A: Right>(access: &Authorized<A>, scope: Scope, lifetime: Duration, now_ms: i64) -> XetGrant {
         XetGrant {
             repo: access.repo_id(),
             scope,

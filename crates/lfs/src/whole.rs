@@ -135,13 +135,7 @@ impl Objects {
         }
     }
 
-    async fn write_whole(
-        &self,
-        of: InXorbs,
-        key: &str,
-        sha256: Sha256,
-        size: u64,
-    ) -> Result<(), StoreError> {
+    async fn write_whole(&self, of: InXorbs, key: &str, sha256: Sha256, size: u64) -> Result<(), StoreError> {
         let mut stream = self.0.xet.stream_file(of.file, 0..size).await.map_err(StoreError::from)?;
         let mut writer = self.0.store.writer(key, size).await?;
         while let Some(piece) = stream.next().await? {

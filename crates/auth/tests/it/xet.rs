@@ -73,7 +73,8 @@ async fn it_stands_for_what_its_holder_may_do_now() {
     let reader = hub.token(TokenRole::Read).await;
     let identity: Identity = hub.identify(&reader).unwrap();
     let repo = database.repo(hub.repo.id).unwrap().unwrap();
-    let weak = XetGrant::to(&authorize::<Read>(settings, &identity, repo).unwrap(), Scope::Write, HOUR, NOW_MS);
+    let weak =
+        XetGrant::to(&authorize::<Read>(settings, &identity, repo).unwrap(), Scope::Write, HOUR, NOW_MS);
     assert!(denied(redeem::<Propose>(settings, database, &weak).unwrap_err()));
 
     database.revoke_token(write.token.unwrap()).await.unwrap();

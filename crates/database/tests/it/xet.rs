@@ -1,8 +1,8 @@
 //! Xorbs and files as rows: who has them, and when they go.
 
 use database::{
-    BackingId, Database, NewXetFile, Proof, ProvenXorb, PublishError, Quota, RegisterError, RepoId, Sha256, XetFile, XetHash,
-    XetRegistration, XetTerm, Xorb, XorbGrant, XorbId, XorbPlaced,
+    BackingId, Database, NewXetFile, Proof, ProvenXorb, PublishError, Quota, RegisterError, RepoId, Sha256,
+    XetFile, XetHash, XetRegistration, XetTerm, Xorb, XorbGrant, XorbId, XorbPlaced,
 };
 
 use crate::support::{Hub, hub, new_repo};

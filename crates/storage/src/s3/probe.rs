@@ -251,7 +251,8 @@ impl Probe {
         // As clients get ranges of xorbs: without a word on how they are to be decoded.
         let last = ENCODED.len() as u64 - 1;
         let url = self.signer.get_range(&to, &(0..=last), LIFETIME);
-        let got = self.client.send("GET", &url, &[("range", format!("bytes=0-{last}"))], Bytes::new()).await?;
+        let got =
+            self.client.send("GET", &url, &[("range", format!("bytes=0-{last}"))], Bytes::new()).await?;
         let is_plain = got.encoding.is_none_or(|encoding| encoding.eq_ignore_ascii_case("identity"));
         Ok(is_plain && got.body == ENCODED)
     }

@@ -172,7 +172,10 @@ impl Signer {
             ..Request::new("PUT", key)
         };
         let href = self.0.identity.sign(valid, &request);
-        SignedPut { href, header: crc64.map(|crc64| ("x-amz-checksum-crc64nvme", crc64)).into_iter().collect() }
+        SignedPut {
+            href,
+            header: crc64.map(|crc64| ("x-amz-checksum-crc64nvme", crc64)).into_iter().collect(),
+        }
     }
 
     /// A URL to PUT any `size` bytes. Not for clients: whoever has it can replace what we proved.

@@ -243,8 +243,7 @@ impl FakeBucket {
         let crc64 = BASE64.encode(crc64(&request.body).to_be_bytes());
         let by_crc64 = request.headers.get("x-amz-checksum-crc64nvme");
         let refuses = (self.habit != Habit::IgnoresCrc64 && by_crc64.is_some_and(|of| *of != crc64))
-            || (self.habit != Habit::IgnoresChecksumHeader
-            && by_header.is_some_and(|of| *of != checksum))
+            || (self.habit != Habit::IgnoresChecksumHeader && by_header.is_some_and(|of| *of != checksum))
             || (self.habit != Habit::IgnoresChecksumInUrl
                 && in_url("X-Amz-Checksum-Sha256").is_some_and(|of| of != escaped))
             || (self.habit != Habit::IgnoresPayloadHash

@@ -112,8 +112,7 @@ const NOTHING_BOUND: Capabilities = Capabilities {
     ..ALL
 };
 
-const OPEN: Capabilities =
-Capabilities {
+const OPEN: Capabilities = Capabilities {
     signed_length: false,
     signed_crc64: false,
     copy: false,

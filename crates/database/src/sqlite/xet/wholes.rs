@@ -14,8 +14,7 @@ impl Database {
         self.write(move |conn, now_ms| {
             let Some((sha256, size)) = wants(conn, backing)? else { return Ok(None) };
             let (upload, state, none) = (UploadId::new(), BlobState::Staged, None::<i64>);
-            let values: [&dyn ToSql; 7] =
-                [&upload, &backing, &sha256, &column(size), &state, &now_ms, &none];
+            let values: [&dyn ToSql; 7] = [&upload, &backing, &sha256, &column(size), &state, &now_ms, &none];
             WHOLE_COPY.insert(conn, &values)?;
             Ok(Some(upload))
         })
@@ -49,7 +48,9 @@ impl Database {
 
     /// All copies go, `until_ms` at the earliest; what they are copies of stays.
     pub async fn condemn_wholes(&self, until_ms: i64) -> Result<(), DbError> {
-        if !self.read(|conn| Ok(conn.prepare_cached("SELECT 1 FROM whole_copy WHERE state = 1")?.exists([])?))? {
+        if !self
+            .read(|conn| Ok(conn.prepare_cached("SELECT 1 FROM whole_copy WHERE state = 1")?.exists([])?))?
+        {
             return Ok(());
         }
         self.write(move |conn, _| condemn(conn, "state = 1", [], until_ms)).await
@@ -93,7 +94,8 @@ impl Database {
         after: BackingId,
         limit: u32,
     ) -> Result<Vec<(BackingId, Sha256, u64, UploadId)>, DbError> {
-        let sql = "SELECT backing_id, sha256, size, upload_id FROM whole_copy WHERE state = 1 AND backing_id > ?1
+        let sql =
+            "SELECT backing_id, sha256, size, upload_id FROM whole_copy WHERE state = 1 AND backing_id > ?1
                    ORDER BY backing_id LIMIT ?2";
         self.read(|conn| {
             all(conn, sql, params![after, limit], |row| {
