@@ -358,14 +358,19 @@ def test_bad_input(hub, api, bob, made):
     assert (elsewhere.status, elsewhere.code) == (404, "RevisionNotFound")
 
 
-def test_without_discussions(hub, api, bob, made):
+def test_without_discussions(hub, api, bob, made, git, tmp):
     name, at = made()
     num = opened(bob, at)
+    work = git.clone(hub.git_url(name, hub.tokens["bob"]), tmp / "work")
+    work.commit("a.txt", "a")
     assert api.request("PUT", f"{at}/settings", {"discussionsDisabled": True}).status == 200
     for answer in (api.get(f"{at}/discussions"), bob.get(f"{at}/discussions/{num}"), bob.post(f"{at}/discussions", {"title": "abc"}),
                    bob.post(f"{at}/discussions/{num}/comment", {"comment": "x"}), bob.get(f"{at}/xet-write-token/main?create_pr=1")):
         assert answer.status == 403, answer.body
+    assert "disabled" in work.fails("push", "origin", f"HEAD:refs/pr/{num}")
+    assert bob.commit(f"models/{name}", file("x", "x"), revision=f"refs/pr/{num}").status == 403
     assert api.request("PUT", f"{at}/settings", {"discussionsDisabled": False}).status == 200
+    work("push", "-q", "origin", f"HEAD:refs/pr/{num}")
     assert bob.get(f"{at}/discussions/{num}").status == 200
 
 
@@ -484,3 +489,23 @@ def test_they_outlive_everything(stopped_hub, git, tmp):
     hub.run("repo", "delete", name)
     hub.stop()
     hub.fsck()
+
+
+def test_what_was_said_is_not_lost(stopped_hub):
+    """Whatever was answered for is there after `kill -9`, in its order."""
+    hub = stopped_hub().start()
+    api, name, at = HubApi(hub.url, hub.admin_token), "admin/talk", "/api/models/admin/talk"
+    assert api.create(name).status == 200
+    said = []
+    for round in range(3):
+        num = opened(api, at, f"pull {round}")
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda number: api.post(f"{at}/discussions/{num}/comment", {"comment": f"{round} {number}"}), range(10)))
+        said += [(num, answer.json()["newMessage"]["id"], answer.json()["newMessage"]["data"]["latest"]["raw"]) for answer in answers]
+        hub.kill()
+        hub.fsck()
+        hub.start()
+        api = HubApi(hub.url, hub.admin_token)
+        there = {(num, event["id"], event["data"]["latest"]["raw"]) for num in range(1, num + 1) for event in details(api, at, num)["events"]}
+        assert {*said} <= there and f"refs/pr/{num}" in tips(api, at)
+    hub.stop()

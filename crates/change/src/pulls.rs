@@ -75,8 +75,11 @@ impl Changes {
         name: &str,
     ) -> Result<Option<Result<PullRef, String>>, DbError> {
         let Some(num) = pull_of_ref(name) else { return Ok(None) };
-        let discussion = self.0.database.discussion(access.repo_id(), num)?;
-        Ok(Some(match discussion {
+        let (repo, database) = (access.repo_id(), &self.0.database);
+        if !access.may_write() && database.discussions_disabled(repo)? {
+            return Ok(Some(Err("discussions are disabled for this repository".to_owned())));
+        }
+        Ok(Some(match database.discussion(repo, num)? {
             Some(discussion) => match discussion.pull {
                 None => Err(format!("{num} is a discussion, not a pull request")),
                 Some(_) if !access.may_change_of(discussion.author) => {
