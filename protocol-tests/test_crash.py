@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import random
 import threading
 
@@ -44,6 +45,26 @@ def commit_over_http(hub, number):
         assert api.commit(f"models/{REPO}", file("a/b.txt", str(number)), revision=f"api{number}").status == 200
 
 
+def merge(hub, number):
+    """A pull request on a branch of its own, merged: half of it is never there."""
+    api, at = HubApi(hub.url, hub.admin_token), f"/api/models/{REPO}"
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        assert api.post(f"{at}/branch/pr{number}", {"emptyBranch": True}).status == 200
+        assert api.commit(f"models/{REPO}", file("ours.txt", "ours"), revision=f"pr{number}").status == 200
+        parent = api.get(f"{at}/commits/pr{number}").json()[-1]["id"]
+        row = {"key": "header", "value": {"summary": f"change {number}", "parentCommit": parent}}
+        lines = [row, dict(zip(("key", "value"), file("theirs.txt", "theirs")))]
+        body = "\n".join(map(json.dumps, lines)).encode()
+        opened = api.post(f"{at}/commit/pr{number}?create_pr=1", body, content_type="application/x-ndjson")
+        num = opened.json()["pullRequestUrl"].rsplit("/", 1)[1]
+        assert api.post(f"{at}/discussions/{num}/merge").status == 200
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        for pull in api.get(f"{at}/discussions").json()["discussions"]:
+            details = api.get(f"{at}/discussions/{pull['num']}").json()
+            merged = details["changes"].get("mergeCommitId")
+            assert (merged is not None) == (details["status"] == "merged") == (details["events"][-1]["type"] == "status-change")
+
+
 def maintain(hub, _):
     hub.run("maintain", "--now", check=False)
 
@@ -70,7 +91,7 @@ def backup(hub, number):
 
 DRIVERS = {
     "push.indexed": push_small, "push.staged": push_big, "push.pack-durable": push_big,
-    "commit.durable": commit_over_http, "apply.before-commit": push_small, "apply.after-commit": push_small,
+    "commit.durable": commit_over_http, "merge.durable": merge, "apply.before-commit": push_small, "apply.after-commit": push_small,
     "compact.pack-durable": maintain, "compact.applied": maintain, "manifest.written": maintain,
     "gc.pack-durable": collect, "gc.applied": collect, "sweep.deleted": sweep,
     "backup.database-copied": backup, "backup.packs-copied": backup,

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from harness import lfs, packs, wire
+from harness.api import HubApi, file
 from harness.hub import Hub
 from harness.lfs_api import Api
 from harness.load import Connection, History
@@ -38,6 +39,7 @@ def sound(run_directory):
     hub.repo("alice/before")
     hub.run("repo", "rename", "alice/before", "alice/after")
     large_objects(hub, path, token)
+    discussion(hub, path, token)
     hub.stop()
     hub.fsck()
     with sqlite3.connect(hub.data / "granary.db") as rows:
@@ -47,6 +49,17 @@ def sound(run_directory):
         assert rows.execute("select count(*) from ref where peeled is not null").fetchone()[0]
     rows.close()
     return hub
+
+
+def discussion(hub, path, token):
+    """A pull request that was merged, and a comment that was edited."""
+    api, at = HubApi(hub.url, token), f"/api/models/{path}/discussions"
+    assert api.post(at, {"title": "a change", "description": "why", "pullRequest": True}).json()["num"] == 1
+    assert api.commit(f"models/{path}", file("changed.txt", "changed"), revision="refs/pr/1").status == 200
+    comment = api.get(f"{at}/1").json()["events"][0]["id"]
+    assert api.post(f"{at}/1/comment/{comment}/edit", {"content": "because"}).status == 200
+    assert api.post(f"{at}/1/status", {"status": "open"}).status == 200
+    assert api.post(f"{at}/1/merge").status == 200
 
 
 def large_objects(hub, path, token):

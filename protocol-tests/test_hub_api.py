@@ -84,7 +84,7 @@ def test_refusals_have_the_codes_that_clients_read(hub, api, made, named):
     assert answer.headers["x-repo-commit"] == api.get(f"/api/models/{name}").json()["sha"]
     assert api.get("/api/models", x_amzn_trace_id="abc-123").headers["x-request-id"] == "abc-123"
     assert api.get("/api/nothing").code == "NotFound"
-    answer = api.get(f"/api/models/{name}/discussions")
+    answer = api.get(f"/api/models/{name}/notebook/main/a.ipynb")
     assert answer.status == 501 and "does not support" in answer.headers["x-error-message"]
     assert bob.create(named()).status == 403
     assert nobody.create(named()).status == 401

@@ -109,3 +109,20 @@ api.update_repo_settings(name, private=False, gated="manual")
     bob = Hf(hub.url, hub.tokens["bob"], tmp / "bob", CLIENTS / "libraries")
     told = bob.python("from transformers import AutoConfig\ntell([fails(OSError, AutoConfig.from_pretrained, name) for name in sys.argv[1:]])", name, private)
     assert "gated repo" in told[0] and "not a valid model identifier" in told[1], told
+
+
+@transformers
+@shows("a model without safetensors is sent nowhere")
+def test_no_token_leaves_for_a_conversion(hf, named):
+    """Of a model without safetensors it looks for a pull request that has them, and else asks a service on the internet for one."""
+    told = hf.python("""
+import transformers.safetensors_conversion as conversion
+name, sent = sys.argv[1], []
+conversion.spawn_conversion = lambda *what: sent.append(what)
+api.create_repo(name, private=True)
+api.upload_file(repo_id=name, path_or_fileobj=b"not really", path_in_repo="pytorch_model.bin")
+why = fails(errors.HfHubHTTPError, conversion.auto_conversion, name, token=api.token)
+assert conversion.auto_conversion(name, ignore_errors_during_conversion=True) is None
+tell([why, sent, len(api.list_repo_commits(name)), list(api.get_repo_discussions(name))])
+""", named(), seconds=300)
+    assert "does not convert models" in told[0] and told[1:] == [[], 2, []], told

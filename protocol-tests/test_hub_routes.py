@@ -23,7 +23,7 @@ def test_what_is_refused_is_refused_in_words(hub, alice):
 def test_a_refusal_is_the_same_for_everybody(hub, alice, repo):
     """Or it would tell which repositories there are."""
     there, missing = repo(), "alice/missing"
-    answers = {(who.get(f"/api/models/{name}/discussions").body, who.get(f"/api/models/{name}/discussions").status)
+    answers = {(who.get(f"/api/models/{name}/scan").body, who.get(f"/api/models/{name}/scan").status)
                for who in (HubApi(hub.url, alice), HubApi(hub.url, hub.tokens["bob"]), HubApi(hub.url)) for name in (there, missing)}
     assert len(answers) == 1, answers
 
@@ -90,7 +90,6 @@ def test_clients_show_why(hub, alice, repo, tmp):
 name = sys.argv[1]
 tell([
     fails(errors.HfHubHTTPError, list, api.list_collections(owner="alice")),
-    fails(errors.HfHubHTTPError, list, api.get_repo_discussions(name)),
     fails(errors.HfHubHTTPError, api.super_squash_history, name),
     fails(errors.HfHubHTTPError, api.list_spaces_hardware),
     fails(errors.HfHubHTTPError, api.kernel_info, name),
@@ -98,5 +97,5 @@ tell([
     fails(errors.HfHubHTTPError, api.bucket_info, name),
 ])
 """, repo())
-    things = ["collections", "discussions and pull requests", "squashing the history", "running Spaces", "kernels", "webhooks", "buckets"]
+    things = ["collections", "squashing the history", "running Spaces", "kernels", "webhooks", "buckets"]
     assert all(f"this hub does not support {thing}" in text for text, thing in zip(told, things, strict=True)), told

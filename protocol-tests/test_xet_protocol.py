@@ -80,6 +80,10 @@ def test_tokens(hub, alice, repo):
                                    (reader, private, 200, 403)):
         assert who.get(f"/api/models/{name}/xet-read-token/None").status == read, (who.token, name)
         assert who.get(f"/api/models/{name}/xet-write-token/main").status == write, (who.token, name)
+        # For a pull request whoever may read a public repository may write.
+        proposing = 200 if who is bob and name == public else write
+        for address in ("main?create_pr=1", "refs%2Fpr%2F1"):
+            assert who.get(f"/api/models/{name}/xet-write-token/{address}").status == proposing, (who.token, name)
 
 
 def test_a_token_is_for_one_repository_and_one_purpose(lfs_hub, cas, made):
@@ -123,8 +127,9 @@ def test_a_token_ends(fresh_hub):
     at, bobs = Cas(hub, alice, "models/acme/x"), Cas(hub, bob, "models/acme/x")
     file = bobs.upload(File.of(content(200_000)))
     hub.run("org", "add", "acme", "bob", "--role", "read")
-    assert bobs.put_xorb(Xorb.of(content(1000))).status == 403, "the right was taken away"
+    assert bobs.put_xorb(Xorb.of(content(1000))).status == 200, "who reads may still propose"
     hub.run("org", "remove", "acme", "bob")
+    assert bobs.put_xorb(Xorb.of(content(1001))).status in (401, 403, 404), "the right was taken away"
     assert bobs.plan(file.name).status in (401, 403, 404)
     assert at.read(file.name) == file.data
     hub.run("debug", "clock", "+61m")

@@ -181,6 +181,11 @@ impl<A: Right> Authorized<A> {
         self.granted >= Access::Write
     }
 
+    /// Whether the bearer may change what `author` proposed or said here: their own, or, who may write, everybody's.
+    pub fn may_change_of(&self, author: UserId) -> bool {
+        self.may_write() || (self.granted >= Access::Propose && self.actor() == Some(author))
+    }
+
     /// An administrator of the hub, acting by a token that may write.
     pub fn is_admin(&self) -> bool {
         self.principal().is_some_and(|principal| principal.user.admin && principal.role == TokenRole::Write)

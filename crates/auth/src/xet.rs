@@ -23,20 +23,11 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The right that it takes.
+    /// The right that it takes, and that its holder must still be granted.
     pub fn access(self) -> Access {
         match self {
             Scope::Read => Access::Read,
             Scope::Write => Access::Propose,
-        }
-    }
-
-    /// What its holder must still be granted. As for transfer tokens, who may propose but not write is given none to upload
-    /// by before there are pull requests to push to.
-    pub fn least(self) -> Access {
-        match self {
-            Scope::Read => Access::Read,
-            Scope::Write => Access::Write,
         }
     }
 }
@@ -109,5 +100,5 @@ pub fn redeem<A: Right>(
         return Err(Denied::Forbidden.into());
     }
     let holder = Holder { token: grant.token, user: grant.user, repo: grant.repo };
-    holder.authorize(settings, database, grant.scope.least())
+    holder.authorize(settings, database, grant.scope.access())
 }

@@ -6,30 +6,42 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::{AuthError, Authorized, ReauthorizeError, Write};
+use auth::{AuthError, Authorized, Propose, ReauthorizeError};
 use database::{
-    ApplyError, Change, Conflict, DbError, Expected, HeadEdit, Lock, Oid, RefEdit, RefOutcome, RefRejection,
-    Sha256, fault,
+    ApplyError, Change, Conflict, DbError, DiscussionNum, DiscussionStatus, Expected, HeadEdit, Lock,
+    NewCommitEvent, NewDiscussion, NewPull, Oid, PullEdit, RefEdit, RefOutcome, RefRejection, Sha256, fault,
 };
 use repository::attributes::Attributes;
 use repository::edit::{self, Action, Description, Edit, EditError, Made};
 use repository::pointer;
+use repository::revision::{self, RevisionError};
 use repository::{ReadError, Snapshot, tree};
 
+use crate::pulls::{self, PullRef};
 use crate::store::{Moments, StoreError};
 use crate::{Changes, needs, policy};
 
 /// What is to be committed. `edits` that put LFS pointers need their objects in the repository.
 #[derive(Clone, Debug)]
 pub struct NewCommit {
-    /// Full name, such as `refs/heads/main`. It must be there, unless the repository is empty and it is the default one.
+    /// Full name, such as `refs/heads/main`. It must be there, unless the repository is empty and it is the default one. Or
+    /// the ref of a pull request, which its author may commit to, too.
     pub branch: String,
-    /// The tip that the client knows, or the first digits of its id.
+    /// The tip that the client knows, or the first digits of its id. What a proposal begins with may be any commit.
     pub parent: Option<String>,
+    /// Leaves the branch where it is, and opens a pull request for it.
+    pub proposal: Option<Proposal>,
     pub edits: Vec<Edit>,
     pub author_name: String,
     pub author_email: String,
     pub message: String,
+}
+
+/// What the pull request says that a commit opens.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    pub title: String,
+    pub text: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +50,8 @@ pub struct Committed {
     pub commit: Oid,
     /// False if there was nothing to change.
     pub moved: bool,
+    /// The pull request that it opened.
+    pub opened: Option<DiscussionNum>,
 }
 
 /// Nothing was changed. The texts are for the one who sent the commit.
@@ -45,8 +59,15 @@ pub struct Committed {
 pub enum CommitError {
     #[error("access to the repository was revoked while the commit was being made")]
     Revoked,
+    /// The branch, or the pull request, is not one that the bearer may move.
+    #[error("{0}")]
+    Forbidden(String),
     #[error("there is no branch '{0}'")]
     NoBranch(String),
+    #[error("there is no commit '{0}'")]
+    NoParent(String),
+    #[error("there is nothing to propose: the files are like this already")]
+    Nothing,
     /// The words that clients know.
     #[error("The branch was updated since you opened this page. Please refresh and try again.")]
     Stale { tip: Oid },
@@ -84,7 +105,7 @@ impl Changes {
     /// Runs to its end even if the caller goes away.
     pub async fn commit(
         &self,
-        access: Authorized<Write>,
+        access: Authorized<Propose>,
         commit: NewCommit,
     ) -> Result<Committed, CommitError> {
         let changes = self.clone();
@@ -94,14 +115,14 @@ impl Changes {
 
     async fn commit_to_end(
         &self,
-        access: Authorized<Write>,
+        access: Authorized<Propose>,
         commit: NewCommit,
     ) -> Result<Committed, CommitError> {
         self.await_objects(&access, &commit.edits).await?;
         let commit = Arc::new(commit);
         let _turn = self.0.turns.wait(access.repo_id()).await;
         for _ in 0..ATTEMPTS_MAX {
-            let still = self.still_writes(&access)?;
+            let still = self.still_commits(&access)?;
             if let Some(committed) = self.commit_attempt(still, &commit).await? {
                 return Ok(committed);
             }
@@ -111,19 +132,41 @@ impl Changes {
         Err(CommitError::Contended)
     }
 
-    /// Refuses a branch or parent that [`Changes::commit`] would refuse as things are: to be asked by whoever has much to
-    /// prepare before.
+    /// Where [`Changes::commit`] would begin, as things are; refuses a branch or parent that it would refuse. To be asked by
+    /// whoever has much to prepare before.
     pub fn foresee_commit(
         &self,
+        access: &Authorized<Propose>,
         snapshot: &Snapshot,
         branch: &str,
         parent: Option<&str>,
-    ) -> Result<(), CommitError> {
-        tip_for(snapshot, branch, parent).map(drop)
+        proposes: bool,
+    ) -> Result<Option<Oid>, CommitError> {
+        if proposes {
+            return start_of_proposal(snapshot, branch, parent).map(Some);
+        }
+        self.pull_committed_to(access, branch)?;
+        tip_for(snapshot, branch, parent)
+    }
+
+    /// The pull request that a commit to this ref is one of. Refused unless the bearer may move the ref.
+    fn pull_committed_to(
+        &self,
+        access: &Authorized<Propose>,
+        branch: &str,
+    ) -> Result<Option<PullRef>, CommitError> {
+        match self.pull_to_move(access, branch)? {
+            Some(Ok(pull)) => Ok(Some(pull)),
+            Some(Err(reason)) => Err(CommitError::Forbidden(reason)),
+            None if access.may_write() => Ok(None),
+            None => Err(CommitError::Forbidden(
+                "you may read this repository but not write to it; open a pull request instead".to_owned(),
+            )),
+        }
     }
 
     /// Before the turn is taken, since it may take a while.
-    async fn await_objects(&self, access: &Authorized<Write>, edits: &[Edit]) -> Result<(), CommitError> {
+    async fn await_objects(&self, access: &Authorized<Propose>, edits: &[Edit]) -> Result<(), CommitError> {
         let pointers: Vec<_> = edits.iter().filter_map(pointer_of).collect();
         let mut needed: Vec<_> =
             pointers.iter().map(|(_, object)| *object).filter(|(_, size)| *size > 0).collect();
@@ -135,7 +178,7 @@ impl Changes {
             return Ok(());
         }
         // A repository that was deleted meanwhile has lost its links too.
-        self.still_writes(access)?;
+        self.still_commits(access)?;
         if unmet.iter().all(|unmet| unmet.why == lfs::Why::Unverified) {
             return Err(CommitError::Verifying);
         }
@@ -154,7 +197,7 @@ impl Changes {
         Err(CommitError::ObjectsMissing(lines))
     }
 
-    fn still_writes(&self, access: &Authorized<Write>) -> Result<Authorized<Write>, CommitError> {
+    fn still_commits(&self, access: &Authorized<Propose>) -> Result<Authorized<Propose>, CommitError> {
         access.reauthorize(&self.0.database).map_err(|error| match error {
             ReauthorizeError::Db(error) | ReauthorizeError::Credential(AuthError::Db(error)) => error.into(),
             ReauthorizeError::RepoGone | ReauthorizeError::Credential(_) | ReauthorizeError::Denied(_) => {
@@ -166,12 +209,21 @@ impl Changes {
     /// `None` if something came between.
     async fn commit_attempt(
         &self,
-        access: Authorized<Write>,
+        access: Authorized<Propose>,
         commit: &Arc<NewCommit>,
     ) -> Result<Option<Committed>, CommitError> {
         let repo = access.repo().clone();
         let snapshot = self.0.repositories.snapshot(&repo).map_err(CommitError::internal)?;
-        let tip = tip_for(&snapshot, &commit.branch, commit.parent.as_deref())?;
+        let parent = commit.parent.as_deref();
+        let (pull, tip) = match commit.proposal {
+            Some(_) => (None, Some(start_of_proposal(&snapshot, &commit.branch, parent)?)),
+            None => {
+                let pull = self.pull_committed_to(&access, &commit.branch)?;
+                (pull, tip_for(&snapshot, &commit.branch, parent)?)
+            }
+        };
+        // What is proposed is held up by a lock when it is merged.
+        let moves_branch = commit.proposal.is_none() && pull.is_none();
         // Before the look at the paths: a lock taken later has another version.
         let (locks_version, locks) = self.0.database.locks_of_others(repo.id, access.actor())?;
         let seconds = self.0.database.clock().now_ms() / 1000;
@@ -181,38 +233,51 @@ impl Changes {
         let made = self
             .compute(move || {
                 let made = prepare.make(&base, &new, || disk.temp_file())?;
-                let locked = made.as_ref().map(|made| refuse_locked(&base, tip, made, &locks));
+                let made_for = made.as_ref().filter(|_| moves_branch);
+                let locked = made_for.map(|made| refuse_locked(&base, tip, made, &locks));
                 locked.transpose()?;
                 Ok::<_, CommitError>(made)
             })
             .await?;
         let (made, tip) = match (made, tip) {
             (Some(made), tip) => (made, tip),
-            (None, Some(tip)) => return Ok(Some(Committed { commit: tip, moved: false })),
+            (None, Some(_)) if commit.proposal.is_some() => return Err(CommitError::Nothing),
+            (None, Some(tip)) => return Ok(Some(Committed { commit: tip, moved: false, opened: None })),
             (None, None) => return Err(CommitError::NoBranch(commit.branch.clone())),
         };
-        self.publish_commit(access, commit, &snapshot, tip, locks_version, made).await
+        let locks_version = moves_branch.then_some(locks_version);
+        self.publish_commit(access, commit, &snapshot, Place { tip, pull, locks_version }, made).await
     }
 
     async fn publish_commit(
         &self,
-        access: Authorized<Write>,
+        access: Authorized<Propose>,
         commit: &NewCommit,
         snapshot: &Snapshot,
-        tip: Option<Oid>,
-        locks_version: i64,
+        Place { tip, pull, locks_version }: Place,
         made: Made,
     ) -> Result<Option<Committed>, CommitError> {
         let moments = Moments { staged: None, durable: fault::Point::CommitDurable };
         let kind = database::PackKind::Api;
         let (pack, stored) = self.store(access.repo(), kind, made.objects, made.blob, moments).await?;
         let acl_version = access.acl_version();
-        if self.still_writes(&access)?.acl_version() != acl_version {
+        if self.still_commits(&access)?.acl_version() != acl_version {
             return Ok(None);
         }
         let expected = tip.map_or(Expected::Absent, Expected::At);
         let edit = RefEdit { name: commit.branch.clone(), expected, new: made.commit, peeled: None };
         let created = tip.is_none().then_some(commit.branch.as_str());
+        let commits = vec![NewCommitEvent { oid: made.commit, subject: pulls::subject(&commit.message) }];
+        let (refs, told) = match (&commit.proposal, pull) {
+            (Some(Proposal { title, text }), _) => {
+                let author = access.actor().ok_or(CommitError::Revoked)?;
+                let discussion = NewDiscussion { title: title.clone(), text: text.clone(), author };
+                let (status, target, tip) = (DiscussionStatus::Open, commit.branch.clone(), made.commit);
+                (vec![], vec![PullEdit::Open(NewPull { discussion, status, target, tip, commits })])
+            }
+            (None, Some(pull)) => (vec![edit], vec![PullEdit::Commits { num: pull.num, commits }]),
+            (None, None) => (vec![edit], vec![]),
+        };
         let links_required = match access.repo().lfs_incomplete {
             true => Vec::new(),
             false => needs::objects_of(&made.pointers),
@@ -221,7 +286,7 @@ impl Changes {
             repo: access.repo_id(),
             acl_version: Some(acl_version),
             gc_epoch: snapshot.repo().gc_epoch,
-            refs: vec![edit],
+            refs,
             refs_max: self.0.limits.refs_max,
             atomic: true,
             packs_added: vec![pack],
@@ -231,16 +296,17 @@ impl Changes {
             head_ref: policy::head_after(snapshot, created.into_iter()).map(HeadEdit::IfUnborn),
             links_required,
             links_dropped: Vec::new(),
-            locks_version: Some(locks_version),
+            locks_version,
             collects: false,
             actor: access.actor(),
             message: "commit".to_owned(),
         };
-        match self.0.database.apply(change).await {
-            Ok(applied) => match applied.refs.into_iter().next() {
+        match self.0.database.apply_with_pulls(change, told).await {
+            Ok((applied, opened)) => match applied.refs.into_iter().next() {
                 Some(RefOutcome::Moved { .. }) => {
                     stored.keep();
-                    Ok(Some(Committed { commit: made.commit, moved: true }))
+                    let opened = opened.into_iter().next();
+                    Ok(Some(Committed { commit: made.commit, moved: true, opened }))
                 }
                 Some(RefOutcome::Rejected(RefRejection::Moved { actual, .. })) if commit.parent.is_some() => {
                     Err(CommitError::Stale { tip: actual })
@@ -267,6 +333,27 @@ fn tip_for(snapshot: &Snapshot, branch: &str, parent: Option<&str>) -> Result<Op
         }
         (tip, _) => Ok(tip),
     }
+}
+
+/// The commit that a proposal for the branch begins with.
+fn start_of_proposal(snapshot: &Snapshot, branch: &str, parent: Option<&str>) -> Result<Oid, CommitError> {
+    let tip = snapshot.find_ref(branch).map(|row| row.oid);
+    let tip = tip.ok_or_else(|| CommitError::NoBranch(branch.to_owned()))?;
+    let Some(parent) = parent else { return Ok(tip) };
+    match revision::resolve(snapshot, parent) {
+        Ok(found) => Ok(found.commit),
+        Err(RevisionError::Read(error)) => Err(error.into()),
+        Err(RevisionError::NotFound | RevisionError::Ambiguous) => {
+            Err(CommitError::NoParent(parent.to_owned()))
+        }
+    }
+}
+
+/// Where a commit goes.
+struct Place {
+    tip: Option<Oid>,
+    pull: Option<PullRef>,
+    locks_version: Option<i64>,
 }
 
 /// What is made off the async threads.

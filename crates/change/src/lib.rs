@@ -1,4 +1,4 @@
-//! The only code that moves a ref: push, import, compaction, garbage collection; and what keeps the result safe:
+//! The only code that moves a ref: push, commit, merge, import, compaction, garbage collection; and what keeps the result safe:
 //! sweep, manifests, backup, fsck.
 //!
 //! Each operation prepares its bytes first (durable in storage, or small enough for a row), then hands one
@@ -18,6 +18,7 @@ mod maintain;
 mod manifest;
 mod needs;
 mod policy;
+mod pulls;
 mod push;
 mod refs;
 mod repos;
@@ -34,12 +35,13 @@ use tokio::sync::Semaphore;
 
 pub use backup::{BackupError, BackupReport, RestoreError, RestoreReport, restore};
 pub use collect::{GcError, GcOptions, GcReport};
-pub use commit::{CommitError, Committed, NewCommit};
+pub use commit::{CommitError, Committed, NewCommit, Proposal};
 pub use exchange::{ExportError, ExportReport, ImportError, ImportReport};
 pub use fsck::{FsckError, FsckReport};
 pub use limits::Limits;
 pub use maintain::{MaintainError, MaintainReport};
 pub use manifest::{RebuildError, RebuildReport, rebuild};
+pub use pulls::PullError;
 pub use push::PushError;
 pub use refs::{RefError, Start};
 pub use repos::RepoError;

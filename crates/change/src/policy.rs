@@ -4,6 +4,7 @@ use database::{Oid, Repo};
 use repository::Snapshot;
 
 use crate::Limits;
+use crate::pulls::PullRef;
 
 /// Who is pushing, as far as refs are concerned.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Pusher {
 pub(crate) struct Update<'a> {
     pub name: &'a str,
     pub new: Oid,
+    /// Of the pull request whose ref it is, if it is one.
+    pub pull: Option<&'a Result<PullRef, String>>,
 }
 
 /// `Err` is the reason in git's own words where git has some.
@@ -27,7 +30,7 @@ pub(crate) fn check(
     update: Update<'_>,
     limits: &Limits,
 ) -> Result<(), String> {
-    let Update { name, new } = update;
+    let Update { name, new, .. } = update;
     if !name.starts_with("refs/") || name.len() < "refs/x".len() {
         return Err("funny refname".to_owned());
     }
@@ -39,7 +42,7 @@ pub(crate) fn check(
         return Ok(());
     }
     if let Some(namespace) = server_owned(name) {
-        return check_server_owned(pusher, snapshot, update, namespace);
+        return check_server_owned(snapshot, update, namespace);
     }
     if !pusher.write {
         return Err("you may read this repository but not write to it".to_owned());
@@ -60,26 +63,20 @@ fn server_owned(name: &str) -> Option<&'static str> {
     ["refs/pr/", "refs/convert/"].into_iter().find(|prefix| name.starts_with(prefix))
 }
 
-/// A pull request's ref may be moved by who may write; it is created and closed through the hub, not by a push.
-fn check_server_owned(
-    pusher: Pusher,
-    snapshot: &Snapshot,
-    update: Update<'_>,
-    namespace: &str,
-) -> Result<(), String> {
+/// A pull request's ref may be moved by its author and by who may write; it is created and closed through the hub, not by
+/// a push.
+fn check_server_owned(snapshot: &Snapshot, update: Update<'_>, namespace: &str) -> Result<(), String> {
     if namespace != "refs/pr/" {
         return Err(format!("{namespace}* is kept by the hub"));
     }
     if update.new.is_null() {
         return Err("a pull request is closed through the hub, not by deleting its ref".to_owned());
     }
-    if snapshot.find_ref(update.name).is_none() {
-        return Err("no such pull request; open one through the hub first".to_owned());
+    match update.pull {
+        Some(Ok(_)) if snapshot.find_ref(update.name).is_some() => Ok(()),
+        Some(Err(reason)) => Err(reason.clone()),
+        Some(Ok(_)) | None => Err("no such pull request; open one through the hub first".to_owned()),
     }
-    if !pusher.write {
-        return Err("this pull request is not yours".to_owned());
-    }
-    Ok(())
 }
 
 /// Where `HEAD` should point after `created` branches came into being: it follows the first branch pushed while it

@@ -1,10 +1,12 @@
 //! A push: policy, index, connectivity, durability, one change, report.
 
+use std::collections::HashMap;
+
 use auth::{AuthError, Authorized, Propose, ReauthorizeError};
 use bytes::Bytes;
 use database::{
-    ApplyError, Change, Conflict, Expected, HeadEdit, Lock, NewPack, Oid, PackKind, RefEdit, RefOutcome,
-    fault,
+    ApplyError, Change, Conflict, Expected, HeadEdit, Lock, NewPack, Oid, PackKind, PullEdit, RefEdit,
+    RefOutcome, fault, pull_of_ref,
 };
 use git_protocol::receive_pack::{Commands, Report, Update};
 use repository::pointer::Pointer;
@@ -13,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::needs::{self, OBJECTS_MISSING};
 use crate::policy::{self, Pusher};
+use crate::pulls::{self, PullRef};
 use crate::store::{Moments, Stored};
 use crate::{Changes, CheckCard, Limits};
 
@@ -106,13 +109,15 @@ impl Changes {
         // Before the look at the paths: a lock taken later has another version.
         let (locks_version, locks) = self.0.database.locks_of_others(repo.id, access.actor())?;
         let lost = self.lost_pointers(&snapshot)?;
+        let pulls = self.pulls_to_move(&access, &commands)?;
         let (limits, disk, check_card) = (self.0.limits.clone(), self.0.disk.clone(), self.0.check_card);
         let (commands, for_work) = (std::sync::Arc::clone(commands), std::sync::Arc::clone(commands));
         let base = std::sync::Arc::clone(&snapshot);
         let prepared = self
             .compute(move || {
                 let held = Held { version: locks_version, locks: &locks, lost: &lost, check_card };
-                prepare(&base, pusher, &for_work, pack, held, &limits, &|| disk.temp_file())
+                let asked = Asked { pusher, commands: &for_work, pulls: &pulls };
+                prepare(&base, asked, pack, held, &limits, &|| disk.temp_file())
             })
             .await;
         let mut prepared = match prepared {
@@ -128,6 +133,17 @@ impl Changes {
             return Ok(Attempt::Done(prepared.report(&commands, &[])));
         }
         self.publish(access, &commands, prepared).await
+    }
+
+    /// By their refs, those that the commands name.
+    fn pulls_to_move(&self, access: &Authorized<Propose>, commands: &Commands) -> Result<Pulls, PushError> {
+        let mut pulls = Pulls::new();
+        for update in &commands.updates {
+            if let Some(pull) = self.pull_to_move(access, &update.name)? {
+                pulls.insert(update.name.clone(), pull);
+            }
+        }
+        Ok(pulls)
     }
 
     /// Of a push that lacks large objects only the deletions are left, and its messages say which.
@@ -199,8 +215,8 @@ impl Changes {
             actor: access.actor(),
             message: log_message(commands),
         };
-        match self.0.database.apply(change).await {
-            Ok(applied) => {
+        match self.0.database.apply_with_pulls(change, prepared.told()).await {
+            Ok((applied, _)) => {
                 let moved = applied.refs.iter().any(|outcome| matches!(outcome, RefOutcome::Moved { .. }));
                 if let Some(stored) = stored
                     && moved
@@ -217,7 +233,8 @@ impl Changes {
                 | Conflict::PacksMoved
                 | Conflict::GenerationMoved
                 | Conflict::LinksMoved
-                | Conflict::LocksMoved,
+                | Conflict::LocksMoved
+                | Conflict::PullMoved,
             )) => Ok(Attempt::Again),
             Err(ApplyError::Conflict(Conflict::RepoGone)) => Err(PushError::Revoked),
             Err(ApplyError::Db(error)) => Err(error.into()),
@@ -263,9 +280,21 @@ struct Prepared {
     objects: Vec<(database::Sha256, u64)>,
     /// Of the locks that the paths were compared with; `None` if no branch moves.
     locks_version: Option<i64>,
+    /// Index into the commands, and what the pull request whose ref it moves is told.
+    pulls: Vec<(usize, PullEdit)>,
     /// For the pusher.
     messages: Vec<String>,
 }
+
+/// What is asked for, and by whom.
+struct Asked<'a> {
+    pusher: Pusher,
+    commands: &'a Commands,
+    pulls: &'a Pulls,
+}
+
+/// By the names of their refs: those that may be moved, and why others may not.
+type Pulls = HashMap<String, Result<PullRef, String>>;
 
 /// What stands in the way: locks that others hold, pointers whose objects are gone, cards that say nonsense.
 struct Held<'a> {
@@ -283,8 +312,7 @@ enum Refused {
 
 fn prepare(
     snapshot: &Snapshot,
-    pusher: Pusher,
-    commands: &Commands,
+    Asked { pusher, commands, pulls }: Asked<'_>,
     pack: Option<Bytes>,
     held: Held<'_>,
     limits: &Limits,
@@ -295,7 +323,8 @@ fn prepare(
         .iter()
         .map(|update| {
             update.problem.map_or(Ok(()), |problem| Err(problem.to_string()))?;
-            policy::check(pusher, snapshot, policy::Update { name: &update.name, new: update.new }, limits)
+            let asked = policy::Update { name: &update.name, new: update.new, pull: pulls.get(&update.name) };
+            policy::check(pusher, snapshot, asked, limits)
         })
         .collect();
     let mut prepared = Prepared {
@@ -307,6 +336,7 @@ fn prepare(
         pointers: Vec::new(),
         objects: Vec::new(),
         locks_version: None,
+        pulls: Vec::new(),
         messages: Vec::new(),
     };
     let wanted = verdicts.iter().filter(|verdict| verdict.is_ok()).count();
@@ -338,6 +368,7 @@ fn prepare(
         policy::head_after(snapshot, created.map(|(_, edit)| edit.name.as_str())).map(HeadEdit::IfUnborn);
     prepared.pointers = ingested.as_ref().map(|ingested| ingested.pointers.clone()).unwrap_or_default();
     prepared.need_lost(snapshot, ingested.as_ref(), held.lost);
+    prepared.tell_pulls(snapshot, ingested.as_ref(), pulls);
     prepared.objects = needs::objects_of(&prepared.pointers);
     prepared.ingested = ingested;
     Ok(prepared)
@@ -394,32 +425,34 @@ fn edit(objects: &Objects<'_>, update: &Update) -> Result<Option<RefEdit>, Strin
         return Ok(Some(edit(None)));
     }
     let kind = objects.kind(&update.new).ok_or_else(|| "missing necessary objects".to_owned())?;
-    if update.name.starts_with("refs/heads/") && kind != Kind::Commit {
+    let takes_commits = update.name.starts_with("refs/heads/") || pull_of_ref(&update.name).is_some();
+    if takes_commits && kind != Kind::Commit {
         return Err(format!("trying to write non-commit object {} to branch '{}'", update.new, update.name));
     }
     let peeled = if kind == Kind::Tag { Some(objects.peel(&update.new)?) } else { None };
     Ok(Some(edit(peeled)))
 }
 
-const CARD: &str = "README.md";
+pub(crate) const CARD: &str = "README.md";
 /// Of larger ones nothing is read.
 const CARD_BYTES_MAX: u64 = 4 << 20;
 
-/// What is wrong with the card of a commit, unless it was here before.
-fn broken_card(
-    snapshot: &Snapshot,
+/// What is wrong with the card of a commit, unless it was in `known` before.
+pub(crate) fn broken_card(
+    known: Option<&Snapshot>,
     overlay: &Snapshot,
     commit: Oid,
     check: CheckCard,
 ) -> Result<Option<String>, repository::ReadError> {
     let card = tree::find(overlay, overlay.commit(&commit)?.tree, CARD)?.filter(tree::Found::is_blob);
-    let Some(card) = card.filter(|card| !snapshot.contains(&card.oid)) else { return Ok(None) };
+    let is_known = |oid: &Oid| known.is_some_and(|known| known.contains(oid));
+    let Some(card) = card.filter(|card| !is_known(&card.oid)) else { return Ok(None) };
     if overlay.size(&card.oid).is_none_or(|size| size > CARD_BYTES_MAX) {
         return Ok(None);
     }
     let mut content = Vec::new();
     overlay.read_as(&card.oid, Kind::Blob, &mut content)?;
-    Ok(check(&content, snapshot.repo().path.kind).err())
+    Ok(check(&content, overlay.repo().path.kind).err())
 }
 
 impl Prepared {
@@ -431,7 +464,7 @@ impl Prepared {
             let is_branch = edit.name.starts_with("refs/heads/");
             // What was here before was let in.
             let problem = match is_branch && ingested.kind_of(&edit.new).is_some() {
-                true => broken_card(snapshot, &overlay, edit.new, check),
+                true => broken_card(Some(snapshot), &overlay, edit.new, check),
                 false => Ok(None),
             };
             match problem {
@@ -518,6 +551,34 @@ impl Prepared {
             let used = used.unwrap_or_default();
             self.pointers.extend(lost.iter().filter(|pointer| used.contains(&pointer.blob)));
         }
+    }
+
+    /// What is to be said of commits where pull requests move.
+    fn tell_pulls(&mut self, snapshot: &Snapshot, ingested: Option<&ingest::Ingested>, pulls: &Pulls) {
+        if pulls.is_empty() {
+            return;
+        }
+        let overlay = ingested.map(|ingested| ingested.overlay(snapshot));
+        let overlay = overlay.as_ref().unwrap_or(snapshot);
+        for (index, edit) in &self.edits {
+            if let Some(Ok(pull)) = pulls.get(&edit.name)
+                && !edit.new.is_null()
+            {
+                let old = match edit.expected {
+                    Expected::At(old) => Some(old),
+                    Expected::Absent | Expected::Any => None,
+                };
+                let commits = pulls::commits_of_move(overlay, pull, old, edit.new);
+                self.pulls.push((*index, PullEdit::Commits { num: pull.num, commits }));
+            }
+        }
+    }
+
+    /// Of those that are still to move.
+    fn told(&self) -> Vec<PullEdit> {
+        let moves = |index: &usize| self.edits.iter().any(|(edit, _)| edit == index);
+        let told = self.pulls.iter().filter(|(index, _)| moves(index));
+        told.map(|(_, edit)| edit.clone()).collect()
     }
 
     fn any_refused(&self) -> bool {

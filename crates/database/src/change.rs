@@ -133,4 +133,6 @@ pub enum Conflict {
     LinksMoved,
     #[error("a file was locked meanwhile")]
     LocksMoved,
+    #[error("a pull request changed meanwhile")]
+    PullMoved,
 }

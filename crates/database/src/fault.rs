@@ -32,6 +32,8 @@ points! {
     PushPackDurable = "push.pack-durable",
     /// The pack of a commit over HTTP is durable (or goes into its row), no change names it.
     CommitDurable = "commit.durable",
+    /// The pack of a merge is durable (or goes into its row), no change names it.
+    MergeDurable = "merge.durable",
     /// Inside the transaction of a change, before COMMIT.
     ApplyBeforeCommit = "apply.before-commit",
     /// After COMMIT, before the client is told.

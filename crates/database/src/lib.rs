@@ -1,4 +1,4 @@
-//! Rows: users, tokens, repositories, refs, packs and large objects with their states, locks. All SQL of Granary is in
+//! Rows: users, tokens, repositories, refs, packs and large objects with their states, locks, discussions. All SQL of Granary is in
 //! this crate.
 //!
 //! It knows *what* is stored and nothing of *why*: every ref moves through [`Database::apply`], which runs a
@@ -12,6 +12,7 @@
 
 pub mod change;
 pub mod clock;
+pub mod discussions;
 pub mod fault;
 pub mod names;
 pub mod objects;
@@ -25,6 +26,7 @@ pub use change::{
     Applied, Change, Conflict, Expected, HeadEdit, NewPack, PackContent, RefEdit, RefOutcome, RefRejection,
 };
 pub use clock::Clock;
+pub use discussions::*;
 pub use names::{NameError, Namespace, RepoKind, RepoPath};
 pub use objects::*;
 pub use oid::Oid;

@@ -175,6 +175,9 @@ impl HubError {
         match error {
             CommitError::Revoked => HubError::Denied(auth::Denied::Forbidden),
             CommitError::NoBranch(_) => HubError::RevisionNotFound(branch.to_owned()),
+            CommitError::NoParent(parent) => HubError::RevisionNotFound(parent),
+            CommitError::Forbidden(_) => HubError::Forbidden(text),
+            CommitError::Nothing => HubError::Invalid(text),
             CommitError::Stale { .. } => HubError::Stale(text),
             CommitError::Edit(repository::edit::EditError::Missing(_)) => {
                 HubError::EntryNotFound { message: text, commit: commit.unwrap_or(Oid::NULL) }

@@ -1,5 +1,5 @@
 //! The Hub's use cases: what `huggingface_hub` and its kin ask for, without HTTP. Repositories and who owns them, files
-//! by path, history, commits made of single files, cards and what follows from them, lists.
+//! by path, history, commits made of single files, discussions and pull requests, cards and what follows from them, lists.
 //!
 //! Answers are plain data that serialise to the JSON clients parse; the names of their fields are the clients'. It moves
 //! no ref itself (`change` does), decides no permission (`auth` did, every entry point takes the proof), and knows no
@@ -14,6 +14,7 @@ pub mod card;
 pub mod commit_lines;
 mod dates;
 mod defaults;
+pub mod discussions;
 mod error;
 pub mod facts;
 pub mod files;

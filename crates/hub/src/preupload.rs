@@ -1,6 +1,6 @@
 //! Which files of a commit go which way.
 
-use auth::{Authorized, Write};
+use auth::{Authorized, Propose};
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -68,7 +68,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 impl Hub {
     pub async fn preupload(
         &self,
-        access: &Authorized<Write>,
+        access: &Authorized<Propose>,
         revision: &str,
         request: Request,
     ) -> Result<Response, HubError> {

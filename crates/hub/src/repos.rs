@@ -1,6 +1,6 @@
 //! Repositories made, moved, changed and deleted.
 
-use auth::{Admin, Authorized, Identity, Write};
+use auth::{Admin, Authorized, Identity, Propose};
 use bytes::Bytes;
 use change::{NewCommit, RepoError};
 use database::{CreateError, Gating, NewRepo, Repo, RepoKind, RepoPath, RepoSettings, Visibility};
@@ -126,12 +126,13 @@ impl Hub {
         repo: &Repo,
         planned: Vec<Planned>,
     ) -> Result<(), HubError> {
-        let access = auth::authorize::<Write>(self.0.settings.auth, identity, repo.clone())?;
+        let access = auth::authorize::<Propose>(self.0.settings.auth, identity, repo.clone())?;
         let edits = self.edits(&access, planned).await?;
         let (author_name, author_email) = refs::author(&access);
         let commit = NewCommit {
             branch: repo.head_ref.clone(),
             parent: None,
+            proposal: None,
             edits,
             author_name,
             author_email,

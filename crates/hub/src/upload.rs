@@ -4,10 +4,10 @@
 //! [`Receiving`] holds no file: what it decodes is handed back to be put behind what the spool has. When all is there,
 //! [`Hub::commit`] looks at each file in the spool, makes large ones LFS objects, and commits.
 
-use auth::{Authorized, Write};
+use auth::{Authorized, Propose};
 use bytes::Bytes;
-use change::NewCommit;
-use database::{Oid, RepoKind, Sha256};
+use change::{NewCommit, Proposal};
+use database::{DiscussionNum, Oid, RepoKind, Sha256, pull_of_ref};
 use repository::attributes::Attributes;
 use repository::edit::{Action, Edit};
 use repository::pointer::{self, Target};
@@ -16,6 +16,7 @@ use crate::at::{At, shown};
 use crate::commit_lines::{
     ContentDecoder, Encoding, Form, Header, LineError, NotBase64, Operation, Parser, Restore, Sink,
 };
+use crate::discussions::{comment, title_of_commit};
 use crate::rules::{Rules, check_card, checked, is_large};
 use crate::{Hub, HubError, blocking, commit_lines, refs};
 
@@ -63,6 +64,8 @@ pub struct Restoring {
 pub struct Told {
     pub commit: Oid,
     pub moved: bool,
+    /// The pull request that it opened.
+    pub opened: Option<DiscussionNum>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -202,11 +205,13 @@ fn not_yet_named(source: NotBase64) -> BodyError {
 }
 
 impl Hub {
-    /// `revision` names a branch. `spool` is all that [`Receiving::push`] gave, or [`Restoring::next_piece`].
+    /// `revision` names a branch, or the ref of a pull request. With `proposes`, the commit opens a pull request for that
+    /// branch. `spool` is all that [`Receiving::push`] gave, or [`Restoring::next_piece`].
     pub async fn commit(
         &self,
-        access: Authorized<Write>,
+        access: Authorized<Propose>,
         revision: &str,
+        proposes: bool,
         draft: Draft,
         spool: Bytes,
     ) -> Result<Told, HubError> {
@@ -216,17 +221,32 @@ impl Hub {
             return Err(HubError::Invalid("parentCommit is not the id of a commit".to_owned()));
         }
         let branch = branch(access.repo(), revision)?;
+        if proposes {
+            self.may_discuss(&access)?;
+            if pull_of_ref(&branch).is_some() {
+                return Err(HubError::Invalid(format!(
+                    "{branch} is a pull request already; commit to it without create_pr"
+                )));
+            }
+        }
         let snapshot = self.snapshot(access.repo()).await?;
+        // Before large files are stored for a commit that is refused afterwards.
+        let foreseen = self.0.changes.foresee_commit(&access, &snapshot, &branch, parent, proposes);
         let tip = snapshot.find_ref(&branch).map(|row| row.oid);
+        let tip = foreseen.map_err(|error| HubError::of_commit(error, revision, tip))?;
         let at = tip.map(|tip| At::of(std::sync::Arc::clone(&snapshot), tip)).transpose()?;
         let (operations, contents) = (draft.operations, draft.contents);
-        // Before large files are stored for a commit that is refused afterwards.
-        let foreseen = self.0.changes.foresee_commit(&snapshot, &branch, parent);
-        foreseen.map_err(|error| HubError::of_commit(error, revision, tip))?;
         let rules = self.rules();
         let kind = access.repo().path.kind;
         let planned =
             blocking(move || plan(&snapshot, at.as_ref(), operations, contents, &spool, rules, kind)).await?;
+        let proposal = match proposes {
+            true => Some(Proposal {
+                title: title_of_commit(&header.summary),
+                text: comment(&header.description)?,
+            }),
+            false => None,
+        };
         let edits = self.edits(&access, planned).await?;
         let (author_name, author_email) = refs::author(&access);
         let summary = header.summary.trim();
@@ -236,15 +256,15 @@ impl Hub {
             description => format!("{summary}\n\n{description}"),
         };
         let parent = parent.map(str::to_owned);
-        let commit = NewCommit { branch, parent, edits, author_name, author_email, message };
+        let commit = NewCommit { branch, parent, proposal, edits, author_name, author_email, message };
         let made = self.0.changes.commit(access, commit).await;
         let made = made.map_err(|error| HubError::of_commit(error, revision, tip))?;
-        Ok(Told { commit: made.commit, moved: made.moved })
+        Ok(Told { commit: made.commit, moved: made.moved, opened: made.opened })
     }
 
     pub(crate) async fn edits(
         &self,
-        access: &Authorized<Write>,
+        access: &Authorized<Propose>,
         planned: Vec<Planned>,
     ) -> Result<Vec<Edit>, HubError> {
         let mut edits = Vec::with_capacity(planned.len());
@@ -255,7 +275,7 @@ impl Hub {
     }
 
     /// Stores what goes to LFS.
-    async fn edit(&self, access: &Authorized<Write>, planned: Planned) -> Result<Edit, HubError> {
+    async fn edit(&self, access: &Authorized<Propose>, planned: Planned) -> Result<Edit, HubError> {
         let Planned { path, what } = planned;
         let target = match what {
             What::Edit(action) => return Ok(Edit { path, action }),
@@ -423,17 +443,13 @@ pub(crate) fn planned_file(
 #[error("the contents of a draft were not restored")]
 struct NotRestored;
 
-/// Full name of the branch that is meant.
+/// Full name of the branch that is meant, or of the pull request's ref.
 fn branch(repo: &database::Repo, revision: &str) -> Result<String, HubError> {
     match revision {
         "HEAD" => Ok(repo.head_ref.clone()),
         name if name.starts_with("refs/heads/") => Ok(name.to_owned()),
-        name if name.starts_with("refs/") && !name.starts_with("refs/pr/") => {
-            Err(HubError::Invalid(format!("{} is no branch", shown(name))))
-        }
-        name if name.starts_with("refs/") => {
-            Err(HubError::NotImplemented(format!("commits to {} are not supported", shown(name))))
-        }
+        name if pull_of_ref(name).is_some() => Ok(name.to_owned()),
+        name if name.starts_with("refs/") => Err(HubError::Invalid(format!("{} is no branch", shown(name)))),
         name => Ok(format!("refs/heads/{name}")),
     }
 }

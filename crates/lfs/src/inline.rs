@@ -1,6 +1,6 @@
 //! Objects that came inside of something else, a commit over HTTP say: the hub has their bytes already.
 
-use auth::{Authorized, Write};
+use auth::{Authorized, Propose};
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use database::{NewUpload, Quota, Sha256, UploadId};
@@ -25,7 +25,7 @@ impl Objects {
     /// their own.
     pub async fn take_inline(
         &self,
-        access: &Authorized<Write>,
+        access: &Authorized<Propose>,
         sha256: Sha256,
         content: Bytes,
         quota: Option<u64>,

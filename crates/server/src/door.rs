@@ -2,7 +2,7 @@
 //!
 //! Whether a repository is missing or may not be seen makes no difference to any answer.
 
-use auth::{Access, Authorized, Credential, Denied, Identity, Propose, Right};
+use auth::{Authorized, Credential, Denied, Identity, Propose, Right};
 use database::{Found, Repo};
 use http::{HeaderMap, header};
 
@@ -60,14 +60,36 @@ impl Visitor {
         })
     }
 
-    /// For pushes and what they need. Who may propose but not write has nothing to push to before pull requests exist,
-    /// and is told before the upload instead of ref by ref after it.
+    /// For pushes. Who may propose but not write, and has no pull request here to push to, is told before the upload
+    /// instead of ref by ref after it.
     pub(crate) fn may_push(&self, server: &Server) -> Result<Authorized<Propose>, Error> {
         let access = self.may::<Propose>(server)?;
-        if access.granted() < Access::Write {
+        if access.may_write() {
+            return Ok(access);
+        }
+        let database = &server.node.database;
+        match access.actor().map(|author| database.has_open_pull(access.repo_id(), author)).transpose()? {
+            Some(true) => Ok(access),
+            _ => Err(Error::Forbidden(PUSH_FORBIDDEN)),
+        }
+    }
+
+    /// For what a pull request needs, which may not be there yet.
+    pub(crate) fn may_propose(&self, server: &Server) -> Result<Authorized<Propose>, Error> {
+        let access = self.may::<Propose>(server)?;
+        if !access.may_write() && server.node.database.discussions_disabled(access.repo_id())? {
             return Err(Error::Forbidden(PUSH_FORBIDDEN));
         }
         Ok(access)
+    }
+
+    /// For what goes to branches.
+    pub(crate) fn may_write(&self, server: &Server) -> Result<Authorized<Propose>, Error> {
+        let access = self.may::<Propose>(server)?;
+        match access.may_write() {
+            true => Ok(access),
+            false => Err(Error::Forbidden(PUSH_FORBIDDEN)),
+        }
     }
 }
 

@@ -5,11 +5,15 @@
 //!
 //! The whole list, with what is refused on purpose, is `hub_catalogue`.
 
+mod discussions;
+
 use std::borrow::Cow;
 
 use database::RepoKind;
 use http::Method;
 use percent_encoding::percent_decode_str;
+
+pub use discussions::DiscussionRoute;
 
 use crate::hub_catalogue;
 use crate::route::{NoRoute, Target};
@@ -60,6 +64,8 @@ pub enum HubRoute {
     Commit { repo: Target, revision: String },
     /// `GET /api/{type}/{repo}/xet-read-token/{revision}`, or for writing.
     XetToken { repo: Target, revision: String, write: bool },
+    /// `/api/{type}/{repo}/discussions…`
+    Discussions(DiscussionRoute),
     /// `GET …/resolve/{revision}/{path}`: a file as it is.
     Resolve { repo: Target, revision: String, path: String },
     /// `GET …/raw/{revision}/{path}`: what git has of it.
@@ -136,6 +142,9 @@ impl HubRoute {
     }
 
     pub(crate) fn takes_a_body(&self) -> bool {
+        if let HubRoute::Discussions(route) = self {
+            return route.takes_a_body();
+        }
         matches!(
             self,
             HubRoute::RepoCreate
@@ -158,12 +167,15 @@ macro_rules! labels {
             pub(crate) fn name(&self) -> &'static str {
                 match self {
                     $(HubRoute::$route { .. } => $label,)*
+                    HubRoute::Discussions(route) => route.name(),
                 }
             }
         }
 
         #[cfg(test)]
-        pub(crate) const LABELS: &[&str] = &[$($label,)*];
+        pub(crate) fn labels() -> impl Iterator<Item = &'static str> {
+            [$($label,)*].into_iter().chain(DiscussionRoute::LABELS.iter().copied())
+        }
     };
 }
 
@@ -240,6 +252,10 @@ fn repo(method: &Method, kind: RepoKind, rest: &[&str]) -> Result<HubRoute, NoRo
         }
         ["xet-write-token", revision] => {
             (GET, HubRoute::XetToken { repo, revision: owned(revision), write: true })
+        }
+        ["discussions", rest @ ..] => {
+            let (allow, route) = DiscussionRoute::parse(method, repo, rest).ok_or(NOT_FOUND)?;
+            (allow, HubRoute::Discussions(route))
         }
         ["commit", revision] => (POST, HubRoute::Commit { repo, revision: owned(revision) }),
         _ => {

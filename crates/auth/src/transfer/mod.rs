@@ -94,16 +94,7 @@ pub fn lifetime(size: u64) -> Duration {
 }
 
 impl Operation {
-    /// What its holder must still be granted. Who may propose but not write has nothing to push to before pull requests
-    /// exist, and is given no link to upload by.
-    pub(crate) fn least(self) -> Access {
-        match self {
-            Operation::Download => Access::Read,
-            Operation::Upload | Operation::Part | Operation::Complete | Operation::Verify => Access::Write,
-        }
-    }
-
-    /// The right that it takes.
+    /// The right that it takes, and that its holder must still be granted.
     pub fn access(self) -> Access {
         match self {
             Operation::Download => Access::Read,

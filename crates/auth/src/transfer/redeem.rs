@@ -18,7 +18,7 @@ pub fn redeem<A: Right>(
         return Err(Denied::Forbidden.into());
     }
     let holder = Holder { token: grant.token, user: grant.user, repo: grant.repo };
-    holder.authorize(settings, database, grant.operation.least())
+    holder.authorize(settings, database, grant.operation.access())
 }
 
 /// To whom a token was given out, and for which repository.

@@ -379,9 +379,9 @@ async fn a_link_gives_no_more_than_its_operation_takes() {
     }
 }
 
-/// Who reads a public repository may propose, but there is nothing yet to propose objects to.
+/// Who reads a public repository may propose, and upload what that takes.
 #[tokio::test]
-async fn a_link_to_upload_by_takes_the_right_to_push() {
+async fn a_link_to_upload_by_takes_the_right_to_propose() {
     let hub = Hub::new().await;
     hub.database.set_visibility(hub.repo.id, Visibility::Public).await.unwrap();
     let other = hub.database.create_user("other".parse().unwrap(), false).await.unwrap();
@@ -392,8 +392,12 @@ async fn a_link_to_upload_by_takes_the_right_to_push() {
     };
     redeemed::<Read>(&hub, &by(Operation::Download)).unwrap();
     for operation in [Operation::Upload, Operation::Part, Operation::Complete, Operation::Verify] {
+        redeemed::<Propose>(&hub, &by(operation)).unwrap();
+    }
+    hub.database.set_visibility(hub.repo.id, Visibility::Private).await.unwrap();
+    for operation in [Operation::Upload, Operation::Part, Operation::Complete, Operation::Verify] {
         let refused = redeemed::<Propose>(&hub, &by(operation));
-        assert!(matches!(refused, Err(ReauthorizeError::Denied(Denied::Forbidden))), "{refused:?}");
+        assert!(matches!(refused, Err(ReauthorizeError::Denied(Denied::NotFound))), "{refused:?}");
     }
 }
 

@@ -108,6 +108,29 @@ const RULES: &[&str] = &[
      WHERE b.size <> f.size OR b.proof = 0",
     "SELECT 'backing ' || id || ' is possessed and no file' FROM backing
      WHERE proof = 1 AND NOT EXISTS (SELECT 1 FROM xet_backing WHERE backing_id = backing.id)",
+    "SELECT 'discussion ' || num || ' of repo ' || repo_id || ' has a status that does not fit' FROM discussion
+     WHERE status NOT IN (0, 1, 2, 3) OR (status = 3) <> (merged IS NOT NULL)
+     OR (merged IS NOT NULL) <> (merged_head IS NOT NULL) OR (status IN (0, 3) AND target IS NULL)",
+    "SELECT 'discussion ' || d.num || ' of repo ' || d.repo_id || ' counts other events than it has' FROM discussion d
+     LEFT JOIN (SELECT repo_id, num, count(*) AS events, max(position) + 1 AS next, sum(kind = 0) AS comments
+     FROM discussion_event GROUP BY repo_id, num) e ON e.repo_id = d.repo_id AND e.num = d.num
+     WHERE d.events <> coalesce(e.events, 0) OR d.events <> coalesce(e.next, 0) OR d.comments <> coalesce(e.comments, 0)",
+    "SELECT 'event ' || position || ' of discussion ' || num || ' of repo ' || repo_id || ' has parts that do not fit its kind'
+     FROM discussion_event WHERE kind NOT IN (0, 1, 2, 3) OR (kind = 1) <> (status IS NOT NULL)
+     OR (kind = 2) <> (previous IS NOT NULL) OR (kind = 3) <> (oid IS NOT NULL)
+     OR (kind <> 0 AND (hidden = 1 OR edited_ms IS NOT NULL)) OR (hidden = 1 AND text <> '')",
+    "SELECT 'discussion ' || num || ' of repo ' || repo_id || ' does not exist and says something' FROM (
+     SELECT DISTINCT repo_id, num FROM discussion_event) e WHERE NOT EXISTS (
+     SELECT 1 FROM discussion d WHERE d.repo_id = e.repo_id AND d.num = e.num)",
+    "SELECT 'event ' || e.position || ' of discussion ' || e.num || ' of repo ' || e.repo_id ||
+     ' says it was edited ' || e.edits || ' times, not ' || count(v.edit) FROM discussion_event e
+     LEFT JOIN discussion_edit v ON v.repo_id = e.repo_id AND v.num = e.num AND v.position = e.position
+     GROUP BY e.repo_id, e.num, e.position HAVING e.edits <> count(v.edit)",
+    "SELECT 'a comment that does not exist was edited in discussion ' || num || ' of repo ' || repo_id FROM discussion_edit v
+     WHERE NOT EXISTS (SELECT 1 FROM discussion_event e WHERE e.repo_id = v.repo_id AND e.num = v.num
+     AND e.position = v.position AND e.kind = 0)",
+    "SELECT 'deleted repo ' || d.repo_id || ' has discussions' FROM discussion d JOIN repo r ON r.id = d.repo_id
+     WHERE r.state = 1 GROUP BY d.repo_id",
     "SELECT 'pack ' || hex(id) || ' has ' || count(*) || ' rows' FROM pack GROUP BY id HAVING count(*) > 1",
 ];
 
@@ -252,11 +275,21 @@ mod tests {
         };
         db.apply(change).await.unwrap();
         add_objects(&db, repo.id).await;
+        add_discussion(&db, repo.id, repo.acl_version + 1).await;
         assert_eq!(db.check().unwrap(), Vec::<String>::new());
         let conn = Connection::open(directory.path().join("t.db")).unwrap();
         conn.pragma_update(None, "foreign_keys", false).unwrap();
         conn.execute_batch(sql).unwrap();
         db.check().unwrap()
+    }
+
+    /// Of one comment, which was edited.
+    async fn add_discussion(db: &Database, repo: RepoId, acl_version: i64) {
+        let (title, text, author) = ("talk".to_owned(), "a".to_owned(), UserId(1));
+        let new = crate::NewDiscussion { title, text, author };
+        let num = db.open_discussion(repo, acl_version, new).await.unwrap().num;
+        let edit = crate::DiscussionEdit::Edit { position: 0, text: "b".to_owned() };
+        db.edit_discussion(repo, acl_version, num, author, edit).await.unwrap();
     }
 
     /// Backing 1 is verified, 2 is claimed; another object is waited for, by its parts; one file is locked.
@@ -384,6 +417,16 @@ mod tests {
             ("DELETE FROM xet_backing WHERE backing_id = 4", "is live, and of no proven file"),
             ("DELETE FROM xet_backing", "file 1 has no backing"),
             ("DELETE FROM xet_backing", "backing 3 is possessed and no file"),
+            ("UPDATE discussion SET status = 3", "discussion 1 of repo 1 has a status that does not fit"),
+            ("UPDATE discussion SET status = 0", "discussion 1 of repo 1 has a status that does not fit"),
+            ("UPDATE discussion SET events = 2", "discussion 1 of repo 1 counts other events than it has"),
+            ("UPDATE discussion SET comments = 0", "discussion 1 of repo 1 counts other events than it has"),
+            ("UPDATE discussion_event SET kind = 3", "has parts that do not fit its kind"),
+            ("UPDATE discussion_event SET hidden = 1", "has parts that do not fit its kind"),
+            ("DELETE FROM discussion", "discussion 1 of repo 1 does not exist and says something"),
+            ("DELETE FROM discussion_edit", "says it was edited 1 times, not 0"),
+            ("DELETE FROM discussion_event", "a comment that does not exist was edited in discussion 1"),
+            ("UPDATE repo SET state = 1", "deleted repo 1 has discussions"),
             ("UPDATE xet_file SET size = 6", "backing 3 is a file of another size, or only claimed to be"),
             (
                 "UPDATE backing SET proof = 0 WHERE id = 3",

@@ -157,7 +157,53 @@ pub(super) static WHOLE_COPY: Table = Table::new(
     &["upload_id", "backing_id", "sha256", "size", "state", "staged_ms", "not_before_ms"],
 );
 
-pub(super) static TABLES: [&Table; 31] = [
+pub(super) static DISCUSSION: Table = Table::new(
+    "discussion",
+    &["repo_id", "num"],
+    &[
+        "repo_id",
+        "num",
+        "status",
+        "title",
+        "account_id",
+        "created_ms",
+        "events",
+        "comments",
+        "bytes",
+        "target",
+        "merged",
+        "merged_base",
+        "merged_head",
+    ],
+);
+
+pub(super) static DISCUSSION_EVENT: Table = Table::new(
+    "discussion_event",
+    &["repo_id", "num", "position"],
+    &[
+        "repo_id",
+        "num",
+        "position",
+        "kind",
+        "account_id",
+        "at_ms",
+        "edited_ms",
+        "edits",
+        "hidden",
+        "status",
+        "oid",
+        "previous",
+        "text",
+    ],
+);
+
+pub(super) static DISCUSSION_EDIT: Table = Table::new(
+    "discussion_edit",
+    &["repo_id", "num", "position", "edit"],
+    &["repo_id", "num", "position", "edit", "at_ms", "text"],
+);
+
+pub(super) static TABLES: &[&Table] = &[
     &SEQUENCE,
     &ACCOUNT,
     &TOKEN,
@@ -189,6 +235,9 @@ pub(super) static TABLES: [&Table; 31] = [
     &DEDUP_KEY,
     &XORB_GRANT,
     &WHOLE_COPY,
+    &DISCUSSION,
+    &DISCUSSION_EVENT,
+    &DISCUSSION_EDIT,
 ];
 
 /// A table whose rows carry a checksum.
@@ -341,6 +390,15 @@ impl Record {
     pub(super) fn get<T: FromSql>(&self, column: &str) -> Result<T> {
         let index = self.table.position(column)?;
         let value = ValueRef::from(&self.values[index]);
+        T::column_result(value)
+            .map_err(|error| Error::FromSqlConversionFailure(index, value.data_type(), Box::new(error)))
+    }
+
+    /// As it will be when it is written.
+    pub(super) fn get_new<T: FromSql>(&self, column: &str) -> Result<T> {
+        let index = self.table.position(column)?;
+        let changed = self.changes.iter().find(|(changed, _)| *changed == index);
+        let value = ValueRef::from(changed.map_or(&self.values[index], |(_, value)| value));
         T::column_result(value)
             .map_err(|error| Error::FromSqlConversionFailure(index, value.data_type(), Box::new(error)))
     }

@@ -3,9 +3,9 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use crate::{
-    BackingId, BlobState, Gating, LinkState, LockId, Oid, OrgId, OrgRole, PackId, PackKind, Proof, RepoId,
-    RepoKind, RepoState, Sha256, TokenId, TokenRole, UploadId, UserId, Visibility, XetFileId, XetHash,
-    XorbId,
+    BackingId, BlobState, DiscussionStatus, EventKind, Gating, LinkState, LockId, Oid, OrgId, OrgRole,
+    PackId, PackKind, Proof, RepoId, RepoKind, RepoState, Sha256, TokenId, TokenRole, UploadId, UserId,
+    Visibility, XetFileId, XetHash, XorbId,
 };
 
 macro_rules! ids {
@@ -56,6 +56,8 @@ codes! {
     OrgRole { Read = 0, Contributor = 1, Write = 2, Admin = 3 }
     Gating { Off = 0, Auto = 1, Manual = 2 }
     LinkState { Live = 0, Removed = 1, Corrupt = 2 }
+    DiscussionStatus { Draft = 0, Open = 1, Closed = 2, Merged = 3 }
+    EventKind { Comment = 0, Status = 1, Title = 2, Commit = 3 }
 }
 
 impl ToSql for Oid {

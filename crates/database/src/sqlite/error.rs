@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-use crate::{Conflict, Lock, XorbId};
+use crate::{Conflict, DiscussionStatus, Lock, XorbId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -97,6 +97,27 @@ pub enum LockError {
 }
 
 #[derive(Debug, thiserror::Error)]
+pub enum DiscussionError {
+    #[error("the repository is gone")]
+    RepoGone,
+    /// Who may do what in the repo is not as it was.
+    #[error("access to the repository was changed meanwhile")]
+    Moved,
+    #[error("there is no such discussion")]
+    Gone,
+    /// Or it is hidden.
+    #[error("there is no such comment")]
+    NoComment,
+    /// It has this status, from which that other one cannot be reached.
+    #[error("it is {} already", .0.name())]
+    Status(DiscussionStatus),
+    #[error("there is no room for more in this discussion; open another one")]
+    Full,
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+#[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -150,7 +171,7 @@ macro_rules! from_sqlite {
     )*};
 }
 
-from_sqlite!(CreateError, ApplyError, PublishError, RegisterError, LockError);
+from_sqlite!(CreateError, ApplyError, PublishError, RegisterError, LockError, DiscussionError);
 
 /// What a write may fail with: the writer must be able to put its own failures in, and to see them.
 pub(super) trait WriteError: From<DbError> + Send + 'static {
@@ -176,4 +197,4 @@ macro_rules! write_errors {
     )*};
 }
 
-write_errors!(CreateError, ApplyError, PublishError, RegisterError, LockError);
+write_errors!(CreateError, ApplyError, PublishError, RegisterError, LockError, DiscussionError);

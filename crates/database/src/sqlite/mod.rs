@@ -9,6 +9,7 @@ mod check;
 mod checksum;
 mod codec;
 mod copy;
+mod discussions;
 mod error;
 mod listing;
 mod locks;
@@ -30,7 +31,9 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-pub use error::{ApplyError, CreateError, DbError, LockError, OpenError, PublishError, RegisterError};
+pub use error::{
+    ApplyError, CreateError, DbError, DiscussionError, LockError, OpenError, PublishError, RegisterError,
+};
 pub use repos::{Found, NewRepo};
 
 use crate::{Clock, Link, Membership, Repo, RepoId, RepoKind, Sha256, Token, TokenId, UserId};

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checksum::{PACK, REDIRECT, REPO, REPO_HUB, REPO_LFS, Record};
-use super::{CreateError, Database, DbError, all, next_id, packs, users};
+use super::{CreateError, Database, DbError, all, discussions, next_id, packs, users};
 use crate::{Gating, Repo, RepoId, RepoKind, RepoPath, RepoState, UserId, Visibility};
 
 /// Where `HEAD` of a new repo points; unborn until that branch is pushed.
@@ -197,6 +197,7 @@ impl Database {
             let live = "repo_id = ?1 AND state = 1";
             PACK.change(conn, live, [id], |row| packs::condemn(row, blobs_until_ms))?;
             conn.prepare_cached("DELETE FROM redirect WHERE repo_id = ?1")?.execute([id])?;
+            discussions::forget(conn, id)?;
             for table in ["lfs_lock", "repo_facts", "repo_xorb"] {
                 conn.prepare_cached(&format!("DELETE FROM {table} WHERE repo_id = ?1"))?.execute([id])?;
             }

@@ -29,31 +29,25 @@ pub(super) struct NewTree {
 
 /// `base` is the tree of the parent.
 pub(super) fn apply(s: &Snapshot, base: Option<Oid>, plan: Node) -> Result<Changed, EditError> {
-    let mut work = Work { s, trees: Vec::new(), blobs: Vec::new() };
+    let mut work = Work::new(s);
     let root = match work.folder(base, plan, "")? {
         Some(root) => root,
         // A repository of no files: the one empty tree that git knows.
         None => work.add_tree(Vec::new(), base, "")?,
     };
-    let Work { mut trees, mut blobs, .. } = work;
-    // Made from the leaves up.
-    trees.reverse();
-    let mut seen = std::collections::HashSet::new();
-    trees.retain(|tree| !s.contains(&tree.oid) && seen.insert(tree.oid));
-    blobs.retain(|(oid, _)| !s.contains(oid) && seen.insert(*oid));
-    Ok(Changed { root, trees, blobs })
+    Ok(work.finish(root))
 }
 
-struct Work<'s> {
+pub(super) struct Work<'s> {
     s: &'s Snapshot,
     trees: Vec<NewTree>,
     blobs: Vec<(Oid, Bytes)>,
 }
 
 /// An entry of the tree that is being made: its name lies in the tree it comes from, or in the plan.
-struct Entry<'a> {
-    name: &'a [u8],
-    found: Found,
+pub(super) struct Entry<'a> {
+    pub name: &'a [u8],
+    pub found: Found,
 }
 
 impl Entry<'_> {
@@ -63,7 +57,35 @@ impl Entry<'_> {
     }
 }
 
-impl Work<'_> {
+/// The content of the tree with these entries.
+pub(super) fn tree_of(mut entries: Vec<Entry<'_>>) -> Vec<u8> {
+    // Nearly sorted already, which this sort is good at.
+    entries.sort_by(|a, b| a.key().cmp(b.key()));
+    let mut made = Vec::with_capacity(entries.iter().map(|entry| entry.name.len() + 28).sum());
+    for Entry { name, found } in &entries {
+        made.extend_from_slice(format!("{:o} ", found.mode).as_bytes());
+        made.extend_from_slice(name);
+        made.push(0);
+        made.extend_from_slice(&found.oid.0);
+    }
+    made
+}
+
+impl<'s> Work<'s> {
+    pub(super) fn new(s: &'s Snapshot) -> Work<'s> {
+        Work { s, trees: Vec::new(), blobs: Vec::new() }
+    }
+
+    pub(super) fn finish(self, root: Oid) -> Changed {
+        let Work { s, mut trees, mut blobs } = self;
+        // Made from the leaves up.
+        trees.reverse();
+        let mut seen = std::collections::HashSet::new();
+        trees.retain(|tree| !s.contains(&tree.oid) && seen.insert(tree.oid));
+        blobs.retain(|(oid, _)| !s.contains(oid) && seen.insert(*oid));
+        Changed { root, trees, blobs }
+    }
+
     /// The folder `path` with its part of the plan; `None` if nothing is left in it.
     fn folder(&mut self, before: Option<Oid>, plan: Node, path: &str) -> Result<Option<Oid>, EditError> {
         let data = before.map(|tree| read_tree(self.s, tree)).transpose()?;
@@ -94,16 +116,7 @@ impl Work<'_> {
         if kept.is_empty() {
             return Ok(None);
         }
-        // Nearly sorted already, which this sort is good at.
-        kept.sort_by(|a, b| a.key().cmp(b.key()));
-        let mut made = Vec::with_capacity(data.as_ref().map_or(0, |data| data.len()) + 64 * names.len());
-        for Entry { name, found } in &kept {
-            made.extend_from_slice(format!("{:o} ", found.mode).as_bytes());
-            made.extend_from_slice(name);
-            made.push(0);
-            made.extend_from_slice(&found.oid.0);
-        }
-        self.add_tree(made, before, path).map(Some)
+        self.add_tree(tree_of(kept), before, path).map(Some)
     }
 
     /// What stands at `path` from now on.
@@ -156,7 +169,12 @@ impl Work<'_> {
         }
     }
 
-    fn add_tree(&mut self, data: Vec<u8>, before: Option<Oid>, path: &str) -> Result<Oid, EditError> {
+    pub(super) fn add_tree(
+        &mut self,
+        data: Vec<u8>,
+        before: Option<Oid>,
+        path: &str,
+    ) -> Result<Oid, EditError> {
         let bytes = data.len() as u64;
         if bytes > TREE_BYTES_MAX {
             return Err(EditError::FolderTooLarge { path: path.to_owned(), bytes, max: TREE_BYTES_MAX });

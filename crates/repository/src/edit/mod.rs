@@ -3,9 +3,11 @@
 //! Only the trees on the way to a change are read and written, each as a delta on the tree that stood at its path; so a
 //! commit costs what it changes, not what the repository holds. Nothing here makes anything durable or moves a ref.
 //!
-//! [`commit`] is all of it: `plan` sorts the edits by folder, `apply` makes trees of them, `write` the pack.
+//! [`commit`] is all of it: `plan` sorts the edits by folder, `apply` makes trees of them, `write` the pack. [`merge`] makes the
+//! trees of two other commits instead.
 
 mod apply;
+mod merge;
 mod path;
 mod plan;
 mod write;
@@ -23,6 +25,7 @@ use crate::pack::{Blob, PackError};
 use crate::pointer::Pointer;
 use crate::{Pack, ReadError, Snapshot};
 
+pub use merge::{CONFLICTS_MAX, Conflicts, conflicts, merge};
 pub use path::{PathError, check_path};
 pub use write::tag;
 
@@ -131,7 +134,7 @@ pub fn commit(
     if base == Some(changed.root) {
         return Ok(None);
     }
-    write::write(s, parent, changed, description, out).map(Some)
+    write::write(s, parent.as_slice(), changed, description, out).map(Some)
 }
 
 impl Made {

@@ -20,12 +20,12 @@ const DELTA_BYTES_MAX: usize = 8 << 20;
 
 pub(super) fn write(
     s: &Snapshot,
-    parent: Option<Oid>,
+    parents: &[Oid],
     changed: Changed,
     description: &Description,
     out: impl FnOnce() -> io::Result<TempFile>,
 ) -> Result<Made, EditError> {
-    let commit = encode(changed.root, parent, description);
+    let commit = encode(changed.root, parents, description);
     let commit_id = object::try_hash(Kind::Commit, &commit)?;
     let objects = 1 + changed.trees.len() + changed.blobs.len();
     let count = u32::try_from(objects).map_err(io::Error::other)?;
@@ -110,11 +110,11 @@ fn tree_delta(s: &Snapshot, tree: &NewTree) -> Result<Option<(Oid, Vec<u8>)>, Ed
 }
 
 /// The commit as git writes it. Author and committer are the same, in UTC.
-fn encode(tree: Oid, parent: Option<Oid>, description: &Description) -> Vec<u8> {
-    let parent = parent.map(|parent| format!("parent {parent}\n")).unwrap_or_default();
+fn encode(tree: Oid, parents: &[Oid], description: &Description) -> Vec<u8> {
+    let parents: String = parents.iter().map(|parent| format!("parent {parent}\n")).collect();
     let (ident, message) = (ident(description), description.message.replace('\0', ""));
     let end = if message.ends_with('\n') { "" } else { "\n" };
-    format!("tree {tree}\n{parent}author {ident}\ncommitter {ident}\n\n{message}{end}").into_bytes()
+    format!("tree {tree}\n{parents}author {ident}\ncommitter {ident}\n\n{message}{end}").into_bytes()
 }
 
 fn ident(description: &Description) -> String {

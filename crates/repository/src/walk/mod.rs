@@ -16,6 +16,7 @@ mod compare;
 mod filter;
 mod marks;
 mod names;
+mod news;
 mod select;
 mod shallow;
 mod trees;
@@ -27,6 +28,7 @@ pub use commits::{is_ancestor, reaches};
 pub use filter::Filter;
 pub(crate) use marks::{Marks, Numbering, Ranks};
 pub use names::{paths_at_tips, paths_in_pack};
+pub use news::new_commits;
 pub use select::{Query, Selection, select};
 pub use shallow::{Depth, INFINITE_DEPTH, Shallow, deepen};
 

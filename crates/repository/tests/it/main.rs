@@ -14,6 +14,7 @@ mod fsck;
 mod histories;
 mod hostile_packs;
 mod ingest;
+mod merge;
 mod pack;
 mod pointer;
 mod snapshot;

@@ -1,12 +1,12 @@
 //! Files on their way in.
 
-use auth::Write;
+use auth::{Authorized, Propose};
 use http::{Response, header};
 use hub::commit_lines::Form;
 use hub::preupload::Request as Asked;
 use hub::upload::Receiving;
 
-use super::{Call, json};
+use super::{Call, discussions, json};
 use crate::error::Error;
 use crate::http::Body;
 use crate::route::Target;
@@ -16,8 +16,7 @@ pub(super) async fn preupload(
     target: &Target,
     revision: &str,
 ) -> Result<Response<Body>, Error> {
-    refuse_pull_request(&call)?;
-    let access = call.access::<Write>(target)?;
+    let access = committer(&mut call, target, revision)?;
     let asked: Asked = call.json().await?;
     Ok(json(&call.hub().preupload(&access, revision, asked).await?))
 }
@@ -27,8 +26,8 @@ pub(super) async fn commit(
     target: &Target,
     revision: &str,
 ) -> Result<Response<Body>, Error> {
-    refuse_pull_request(&call)?;
-    let access = call.access::<Write>(target)?;
+    let proposes = call.query()?.is("create_pr");
+    let access = committer(&mut call, target, revision)?;
     call.server.node.writable()?;
     let form = form(&call)?;
     let mut codings = call.request.headers().get_all(header::CONTENT_ENCODING).iter();
@@ -61,22 +60,32 @@ pub(super) async fn commit(
     }
     let (hub, branch) = (call.hub().clone(), revision.to_owned());
     let path = access.repo().path.clone();
-    let told = call.to_its_end(async move { hub.commit(access, &branch, draft, spool).await }).await?;
+    let told =
+        call.to_its_end(async move { hub.commit(access, &branch, proposes, draft, spool).await }).await?;
     if told.moved {
         call.server.node.maintenance.notify_one();
     }
     let url = format!("{}/{path}/commit/{}", call.origin(), told.commit);
-    Ok(json(&serde_json::json!({
+    let mut answer = serde_json::json!({
         "success": true, "commitOid": told.commit.to_string(), "commitUrl": url, "hookOutput": "",
-    })))
+    });
+    if let Some(num) = told.opened {
+        answer["pullRequestUrl"] = discussions::address(&call, &path, &num).into();
+    }
+    Ok(json(&answer))
 }
 
-fn refuse_pull_request(call: &Call<'_>) -> Result<(), Error> {
-    match call.query()?.is("create_pr") {
-        false => Ok(()),
-        true => Err(Error::NotImplemented(
-            "this hub does not support pull requests; commit to a branch".to_owned(),
-        )),
+/// Who may not write may propose: by a commit that opens a pull request, or to one of their own.
+pub(super) fn committer(
+    call: &mut Call<'_>,
+    target: &Target,
+    revision: &str,
+) -> Result<Authorized<Propose>, Error> {
+    let proposes = call.query()?.is("create_pr") || database::pull_of_ref(revision).is_some();
+    let visitor = call.visitor(target)?;
+    match proposes {
+        true => visitor.may_propose(call.server),
+        false => visitor.may_write(call.server),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The Hub's API over HTTP. What happens is decided in the crate `hub`; here requests are read and answers written.
 
 mod commit;
+mod discussions;
 mod files;
 mod people;
 mod query;
@@ -60,6 +61,7 @@ pub(crate) async fn dispatch(
         HubRoute::Preupload { repo, revision } => commit::preupload(call, &repo, &revision).await,
         HubRoute::Commit { repo, revision } => commit::commit(call, &repo, &revision).await,
         HubRoute::XetToken { repo, revision, write } => xet::token(call, &repo, &revision, write).await,
+        HubRoute::Discussions(route) => discussions::dispatch(call, route).await,
         HubRoute::Resolve { repo, revision, path } => resolve::file(call, &repo, &revision, &path).await,
         HubRoute::Raw { repo, revision, path } => resolve::raw(call, &repo, &revision, &path).await,
         HubRoute::ValidateYaml => repos::validate_yaml(call).await,

@@ -1,7 +1,7 @@
 //! Branches, tags, commits.
 
 use auth::{Read, Write};
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use hub::refs::NewBranch;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -26,6 +26,11 @@ pub(super) async fn commits(
     revision: &str,
 ) -> Result<Response<Body>, Error> {
     let access = call.access::<Read>(target)?;
+    if is_conversion(call.request.headers()) {
+        return Err(Error::NotImplemented(
+            "this hub does not convert models to safetensors: convert it and upload that".to_owned(),
+        ));
+    }
     let query = call.query()?;
     let (page, limit) = (query.number("p")?.unwrap_or(0), query.number("limit")?);
     let formatted = query.all("expand").any(|field| field == "formatted");
@@ -47,6 +52,14 @@ pub(super) async fn commits(
         link_next(response.headers_mut(), &url);
     }
     Ok(response)
+}
+
+/// Of a model without safetensors `transformers` looks for a pull request that has them, and asks for commits then only.
+/// Where there is none, it sends the token to a service on the internet which would make one at huggingface.co. It gives
+/// up when this fails.
+fn is_conversion(headers: &HeaderMap) -> bool {
+    let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
+    agent.is_some_and(|agent| agent.starts_with("transformers/"))
 }
 
 #[derive(Default, Deserialize)]

@@ -25,7 +25,7 @@ pub(super) async fn token(
 ) -> Result<Response<Body>, Error> {
     let origin = call.origin();
     if write {
-        let access = call.visitor(target)?.may_push(call.server)?;
+        let access = super::commit::committer(&mut call, target, revision)?;
         return give(call.server, &access, Scope::Write, &origin)?.response();
     }
     let access = call.access::<Read>(target)?;

@@ -34,7 +34,8 @@ pub(crate) async fn batch(
     let access = match batch.operation {
         Operation::Download => Batching::Download(reader),
         Operation::Upload => {
-            let pusher = visitor.may_push(server)?;
+            // Nothing says yet which ref it is for: what is pushed to is decided then.
+            let pusher = visitor.may_propose(server)?;
             server.node.objects_writable(0)?;
             if batch.offers_xet {
                 xet = Some(way_of_xet(server, &pusher, &origin)?);
@@ -58,7 +59,10 @@ fn way_of_xet(server: &Server, access: &Authorized<Propose>, origin: &str) -> Re
     let (path, given) = (&access.repo().path, xet::give(server, access, Scope::Write, origin)?);
     let (kind, id) = (hub::kind_segment(path.kind), ::hub::repos::id(path));
     Ok(Action {
-        href: format!("{origin}/api/{kind}/{id}/xet-write-token/main"),
+        href: format!(
+            "{origin}/api/{kind}/{id}/xet-write-token/main{}",
+            if access.may_write() { "" } else { "?create_pr=1" }
+        ),
         header: given.headers().to_vec(),
         expires_in: server.node.config.xet.token_lifetime(),
     })

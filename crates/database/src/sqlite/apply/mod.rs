@@ -6,38 +6,60 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::checksum::{PACK, REF, REF_LOG, REPO, Record};
 use super::objects::{self, links};
-use super::{ApplyError, Database, DbError, locks, maintenance, packs, writer::Sort};
-use crate::{Applied, BlobState, Change, Conflict, HeadEdit, NewPack, Oid, PackContent, PackId};
+use super::{ApplyError, Database, DbError, discussions, locks, maintenance, packs, writer::Sort};
+use crate::{
+    Applied, BlobState, Change, Conflict, DiscussionNum, HeadEdit, NewPack, Oid, PackContent, PackId,
+    PullEdit,
+};
 use refs::Plan;
 
 impl Database {
     /// Runs `change` and returns when it is durable.
     pub async fn apply(&self, change: Change) -> Result<Applied, ApplyError> {
+        self.apply_with_pulls(change, Vec::new()).await.map(|(applied, _)| applied)
+    }
+
+    /// As [`Database::apply`], and what it does to pull requests. The numbers are those of the ones that it opens, whose refs
+    /// have their outcomes behind those of the change; there is none if these are refused.
+    pub async fn apply_with_pulls(
+        &self,
+        change: Change,
+        pulls: Vec<PullEdit>,
+    ) -> Result<(Applied, Vec<DiscussionNum>), ApplyError> {
         let clock = self.clock().clone();
-        self.0.writer.run(Sort::Apply, move |conn| apply(conn, clock.now_ms(), &change)).await
+        self.0.writer.run(Sort::Apply, move |conn| apply(conn, clock.now_ms(), change, &pulls)).await
     }
 }
 
-fn apply(conn: &Connection, now_ms: i64, change: &Change) -> Result<Applied, ApplyError> {
+fn apply(
+    conn: &Connection,
+    now_ms: i64,
+    mut change: Change,
+    pulls: &[PullEdit],
+) -> Result<(Applied, Vec<DiscussionNum>), ApplyError> {
+    let opened = discussions::with_new_pulls(conn, &mut change, pulls)?;
+    let change = &change;
     let target = Target::read(conn, change)?.ok_or(Conflict::RepoGone)?;
     target.check_versions(change)?;
     check_staged(conn, change)?;
     check_objects(conn, change)?;
     let leaving = Leaving::find(conn, change)?;
+    discussions::check_pulls(conn, change, pulls)?;
     let plan = refs::plan(conn, change, target.refs_count)?;
 
     let refused = !change.refs.is_empty() && plan.accepted == 0;
-    if refused || !changes_anything(change, &target, &plan) {
-        return Ok(Applied { generation: target.generation, refs: plan.outcomes });
+    if refused || !(changes_anything(change, &target, &plan) || !pulls.is_empty()) {
+        return Ok((Applied { generation: target.generation, refs: plan.outcomes }, opened));
     }
     let generation = target.generation + 1;
     write_refs(conn, now_ms, change, &plan, generation)?;
     leaving.condemn(conn, change)?;
     drop_links(conn, change)?;
     add_packs(conn, change, generation)?;
+    discussions::tell_pulls(conn, now_ms, change, &plan.outcomes, pulls, &opened)?;
     let head_ref = target.head_after(conn, change)?;
     target.update(conn, now_ms, change, &plan, &leaving, &head_ref)?;
-    Ok(Applied { generation, refs: plan.outcomes })
+    Ok((Applied { generation, refs: plan.outcomes }, opened))
 }
 
 fn changes_anything(change: &Change, target: &Target, plan: &Plan) -> bool {
