@@ -24,6 +24,7 @@ pub use base::merge_base;
 pub use changed::changed_paths;
 pub use closure::closure;
 pub use commits::{is_ancestor, reaches};
+pub(crate) use compare::{after_first, by_name, skip_equal};
 pub use filter::Filter;
 pub(crate) use marks::{Marks, Numbering, Ranks};
 pub use names::{paths_at_tips, paths_in_pack};

@@ -9,6 +9,7 @@ mod changed;
 mod compact;
 mod corpus;
 mod delta;
+mod diff;
 mod edit;
 mod fsck;
 mod histories;
