@@ -12,6 +12,7 @@
 
 pub mod change;
 pub mod clock;
+pub mod copies;
 pub mod fault;
 pub mod names;
 pub mod objects;
@@ -25,6 +26,7 @@ pub use change::{
     Applied, Change, Conflict, Expected, HeadEdit, NewPack, PackContent, RefEdit, RefOutcome, RefRejection,
 };
 pub use clock::Clock;
+pub use copies::*;
 pub use names::{NameError, Namespace, RepoKind, RepoPath};
 pub use objects::*;
 pub use oid::Oid;

@@ -21,6 +21,7 @@ mod recent;
 mod repos;
 mod schema;
 mod snapshot;
+mod storage;
 mod users;
 mod writer;
 mod xet;
@@ -30,8 +31,11 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-pub use error::{ApplyError, CreateError, DbError, LockError, OpenError, PublishError, RegisterError};
+pub use error::{
+    ApplyError, CopyError, CreateError, DbError, LockError, OpenError, PublishError, RegisterError,
+};
 pub use repos::{Found, NewRepo};
+pub use storage::RepoStorage;
 
 use crate::{Clock, Link, Membership, Repo, RepoId, RepoKind, Sha256, Token, TokenId, UserId};
 use checksum::SEQUENCE;

@@ -4,6 +4,7 @@
 
 mod apply;
 mod concurrency;
+mod copies;
 mod lasting;
 mod locks;
 mod maintenance;

@@ -18,7 +18,7 @@ impl Database {
     }
 }
 
-fn apply(conn: &Connection, now_ms: i64, change: &Change) -> Result<Applied, ApplyError> {
+pub(super) fn apply(conn: &Connection, now_ms: i64, change: &Change) -> Result<Applied, ApplyError> {
     let target = Target::read(conn, change)?.ok_or(Conflict::RepoGone)?;
     target.check_versions(change)?;
     check_staged(conn, change)?;
