@@ -8,6 +8,7 @@
 mod apply;
 mod path;
 mod plan;
+mod rewrite;
 mod write;
 
 use std::io;
@@ -24,6 +25,7 @@ use crate::pointer::Pointer;
 use crate::{Pack, ReadError, Snapshot};
 
 pub use path::{PathError, check_path};
+pub use rewrite::{RewriteError, Rewritten, without};
 pub use write::tag;
 
 /// One change. Of several of the same path the last counts.
@@ -132,6 +134,17 @@ pub fn commit(
         return Ok(None);
     }
     write::write(s, parent, changed, description, out).map(Some)
+}
+
+/// Makes a commit of `tree`, which the repository has, without parents.
+pub fn root_commit(
+    s: &Snapshot,
+    tree: Oid,
+    description: &Description,
+    out: impl FnOnce() -> io::Result<TempFile>,
+) -> Result<Made, EditError> {
+    let unchanged = apply::Changed { root: tree, trees: Vec::new(), blobs: Vec::new() };
+    write::write(s, None, unchanged, description, out)
 }
 
 impl Made {

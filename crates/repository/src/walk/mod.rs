@@ -27,7 +27,7 @@ pub use commits::{is_ancestor, reaches};
 pub(crate) use compare::{after_first, by_name, skip_equal};
 pub use filter::Filter;
 pub(crate) use marks::{Marks, Numbering, Ranks};
-pub use names::{paths_at_tips, paths_in_pack};
+pub use names::{paths_at_tips, paths_in_pack, places};
 pub use select::{Query, Selection, select};
 pub use shallow::{Depth, INFINITE_DEPTH, Shallow, deepen};
 

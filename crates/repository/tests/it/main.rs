@@ -17,6 +17,7 @@ mod hostile_packs;
 mod ingest;
 mod pack;
 mod pointer;
+mod rewrite;
 mod snapshot;
 mod support;
 mod walk;
