@@ -5,6 +5,8 @@
 //!
 //! The whole list, with what is refused on purpose, is `hub_catalogue`.
 
+mod tools;
+
 use std::borrow::Cow;
 
 use database::RepoKind;
@@ -13,6 +15,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::hub_catalogue;
 use crate::route::{NoRoute, Target};
+pub use tools::ToolRoute;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HubRoute {
@@ -72,6 +75,8 @@ pub enum HubRoute {
     Telemetry,
     /// `GET /api/tasks`
     Tasks,
+    /// History and large files, looked at and put in order.
+    Tools(ToolRoute),
     /// What this hub does not do, and says so: see `hub_catalogue::REFUSED`.
     Refused { what: &'static str },
 }
@@ -98,6 +103,9 @@ impl HubRoute {
             ["tasks"] => (GET, HubRoute::Tasks),
             [kind] if kind_of(kind).is_some() => {
                 (GET, HubRoute::List { kind: kind_of(kind).ok_or(NOT_FOUND)? })
+            }
+            rest if tools::of_hub(method, rest).is_some() => {
+                return tools::of_hub(method, rest).unwrap_or(Err(NOT_FOUND));
             }
             [kind, rest @ ..] => match kind_of(kind) {
                 Some(kind) => return repo(method, kind, rest),
@@ -147,7 +155,7 @@ impl HubRoute {
                 | HubRoute::TagCreate { .. }
                 | HubRoute::Preupload { .. }
                 | HubRoute::ValidateYaml
-        )
+        ) || matches!(self, HubRoute::Tools(route) if route.takes_a_body())
     }
 }
 
@@ -158,12 +166,15 @@ macro_rules! labels {
             pub(crate) fn name(&self) -> &'static str {
                 match self {
                     $(HubRoute::$route { .. } => $label,)*
+                    HubRoute::Tools(route) => route.name(),
                 }
             }
         }
 
         #[cfg(test)]
-        pub(crate) const LABELS: &[&str] = &[$($label,)*];
+        pub(crate) fn labels() -> impl Iterator<Item = &'static str> {
+            [$($label,)*].into_iter().chain(tools::LABELS.iter().copied())
+        }
     };
 }
 
@@ -243,6 +254,9 @@ fn repo(method: &Method, kind: RepoKind, rest: &[&str]) -> Result<HubRoute, NoRo
         }
         ["commit", revision] => (POST, HubRoute::Commit { repo, revision: owned(revision) }),
         _ => {
+            if let Some(found) = tools::of_repo(method, &repo, rest) {
+                return found;
+            }
             return match all {
                 // One without namespace, as above, and what is asked of it.
                 [_, verb, _, ..] if VERBS.contains(verb) => {
