@@ -10,8 +10,10 @@
 mod backup;
 mod collect;
 mod commit;
+mod duplicate;
 mod exchange;
 mod fsck;
+mod history;
 mod large;
 mod limits;
 mod maintain;
@@ -36,6 +38,7 @@ use tokio::sync::Semaphore;
 pub use backup::{BackupError, BackupReport, RestoreError, RestoreReport, restore};
 pub use collect::{GcError, GcOptions, GcReport};
 pub use commit::{CommitError, Committed, NewCommit, Proposal};
+pub use duplicate::{CopyFailure, DuplicateError};
 pub use exchange::{ExportError, ExportReport, ImportError, ImportReport};
 pub use fsck::{FsckError, FsckReport};
 pub use limits::Limits;

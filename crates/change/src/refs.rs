@@ -45,7 +45,7 @@ pub enum RefError {
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-const ATTEMPTS_MAX: u32 = 8;
+pub(crate) const ATTEMPTS_MAX: u32 = 8;
 
 impl Changes {
     /// `name` without `refs/heads/`. With `overwrite` a branch that is there is moved.
@@ -169,7 +169,7 @@ impl Changes {
         Err(RefError::Contended)
     }
 
-    fn still_may(&self, access: &Authorized<Write>) -> Result<Authorized<Write>, RefError> {
+    pub(crate) fn still_may(&self, access: &Authorized<Write>) -> Result<Authorized<Write>, RefError> {
         access.reauthorize(&self.0.database).map_err(|error| match error {
             ReauthorizeError::Db(error) | ReauthorizeError::Credential(AuthError::Db(error)) => error.into(),
             ReauthorizeError::RepoGone | ReauthorizeError::Credential(_) | ReauthorizeError::Denied(_) => {
@@ -179,11 +179,24 @@ impl Changes {
     }
 
     /// False if something came between.
-    async fn move_ref(
+    pub(crate) async fn move_ref(
         &self,
         access: &Authorized<Write>,
         snapshot: &Snapshot,
         edit: RefEdit,
+        pack: Option<(u64, repository::pack::Blob)>,
+        locks_version: Option<i64>,
+        message: &str,
+    ) -> Result<bool, RefError> {
+        self.move_refs(access, snapshot, vec![edit], pack, locks_version, message).await
+    }
+
+    /// All or none; false if something came between.
+    pub(crate) async fn move_refs(
+        &self,
+        access: &Authorized<Write>,
+        snapshot: &Snapshot,
+        edits: Vec<RefEdit>,
         pack: Option<(u64, repository::pack::Blob)>,
         locks_version: Option<i64>,
         message: &str,
@@ -195,13 +208,14 @@ impl Changes {
                 (vec![pack], Some(stored))
             }
         };
-        let created = (edit.expected == Expected::Absent).then_some(edit.name.as_str());
-        let head_ref = policy::head_after(snapshot, created.into_iter()).map(database::HeadEdit::IfUnborn);
+        let created = edits.iter().filter(|edit| edit.expected == Expected::Absent);
+        let created = created.map(|edit| edit.name.as_str());
+        let head_ref = policy::head_after(snapshot, created).map(database::HeadEdit::IfUnborn);
         let change = Change {
             repo: access.repo_id(),
             acl_version: Some(access.acl_version()),
             gc_epoch: snapshot.repo().gc_epoch,
-            refs: vec![edit],
+            refs: edits,
             refs_max: self.0.limits.refs_max,
             atomic: true,
             packs_added,
@@ -217,16 +231,25 @@ impl Changes {
             message: message.to_owned(),
         };
         match self.0.database.apply(change).await {
-            Ok(applied) => match applied.refs.into_iter().next() {
-                Some(RefOutcome::Moved { .. }) => {
-                    if let Some(stored) = stored {
-                        stored.keep();
+            Ok(applied) => {
+                let rejected = applied.refs.into_iter().filter_map(|outcome| match outcome {
+                    RefOutcome::Moved { .. } => None,
+                    RefOutcome::Rejected(rejection) => Some(rejection),
+                });
+                // Of those that fail together, the one that is the reason.
+                let rejected: Vec<_> = rejected.collect();
+                let reason = rejected.iter().find(|rejection| **rejection != RefRejection::Atomic);
+                match reason.or(rejected.first()) {
+                    None => {
+                        if let Some(stored) = stored {
+                            stored.keep();
+                        }
+                        Ok(true)
                     }
-                    Ok(true)
+                    Some(RefRejection::Moved { .. }) => Ok(false),
+                    Some(other) => Err(RefError::Refused(other.to_string())),
                 }
-                Some(RefOutcome::Rejected(RefRejection::Moved { .. })) | None => Ok(false),
-                Some(RefOutcome::Rejected(other)) => Err(RefError::Refused(other.to_string())),
-            },
+            }
             Err(ApplyError::Conflict(Conflict::RepoGone)) => Err(RefError::Revoked),
             Err(ApplyError::Conflict(_)) => Ok(false),
             Err(ApplyError::Db(error)) => Err(error.into()),
@@ -244,7 +267,7 @@ impl Changes {
 }
 
 /// What was there when the caller looked may have been collected since.
-fn is_commit(snapshot: &Snapshot, oid: Oid) -> Result<(), RefError> {
+pub(crate) fn is_commit(snapshot: &Snapshot, oid: Oid) -> Result<(), RefError> {
     match snapshot.kind(&oid) {
         Some(Kind::Commit) => Ok(()),
         Some(_) => Err(RefError::Invalid(oid.to_string())),
@@ -253,7 +276,7 @@ fn is_commit(snapshot: &Snapshot, oid: Oid) -> Result<(), RefError> {
 }
 
 /// The full name of a ref, if it may be one.
-fn full(folder: &str, name: &str) -> Result<String, RefError> {
+pub(crate) fn full(folder: &str, name: &str) -> Result<String, RefError> {
     let name = name.strip_prefix(folder).unwrap_or(name);
     // Whoever asks for these means something else.
     let is_taken = name == "HEAD" || name.parse::<Oid>().is_ok() || name.starts_with("refs/");
@@ -266,7 +289,7 @@ fn full(folder: &str, name: &str) -> Result<String, RefError> {
 const NAME_BYTES_MAX: usize = 244;
 
 impl RefError {
-    fn internal(error: impl std::error::Error + Send + Sync + 'static) -> RefError {
+    pub(crate) fn internal(error: impl std::error::Error + Send + Sync + 'static) -> RefError {
         RefError::Internal(Box::new(error))
     }
 }

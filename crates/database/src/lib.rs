@@ -12,6 +12,7 @@
 
 pub mod change;
 pub mod clock;
+pub mod copies;
 pub mod discussions;
 pub mod fault;
 pub mod names;
@@ -26,6 +27,7 @@ pub use change::{
     Applied, Change, Conflict, Expected, HeadEdit, NewPack, PackContent, RefEdit, RefOutcome, RefRejection,
 };
 pub use clock::Clock;
+pub use copies::*;
 pub use discussions::*;
 pub use names::{NameError, Namespace, RepoKind, RepoPath};
 pub use objects::*;

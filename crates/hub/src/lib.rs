@@ -12,6 +12,8 @@
 pub mod at;
 pub mod card;
 pub mod commit_lines;
+pub mod compare;
+pub mod copies;
 mod dates;
 mod defaults;
 pub mod discussions;
@@ -21,6 +23,7 @@ pub mod files;
 pub mod history;
 pub mod info;
 mod kept;
+pub mod large_files;
 pub mod listing;
 pub mod people;
 pub mod preupload;

@@ -84,6 +84,20 @@ impl Hub {
         Ok(self.0.changes.delete_branch(access, name).await?)
     }
 
+    /// Leaves one commit of a branch, with the files that it has.
+    pub async fn super_squash(
+        &self,
+        access: Authorized<Write>,
+        branch: &str,
+        message: Option<String>,
+    ) -> Result<(), HubError> {
+        let message = message.filter(|message| !message.trim().is_empty());
+        let message = message.unwrap_or_else(|| format!("Super-squash branch '{branch}'"));
+        let description = self.description(&access, message);
+        self.0.changes.squash_branch(access, branch, description).await?;
+        Ok(())
+    }
+
     /// On `revision`. With a message it is an annotated one.
     pub async fn create_tag(
         &self,

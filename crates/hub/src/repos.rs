@@ -196,7 +196,7 @@ impl Hub {
     }
 }
 
-fn exists(path: &RepoPath) -> HubError {
+pub(crate) fn exists(path: &RepoPath) -> HubError {
     HubError::Exists { kind: kind_name(path.kind), path: path.clone() }
 }
 
@@ -213,7 +213,7 @@ pub fn id(path: &RepoPath) -> String {
     format!("{}/{}", path.namespace, path.name())
 }
 
-fn visibility(named: Option<&str>, private: Option<bool>) -> Result<Option<Visibility>, HubError> {
+pub(crate) fn visibility(named: Option<&str>, private: Option<bool>) -> Result<Option<Visibility>, HubError> {
     match (named, private) {
         (Some("public"), _) | (None, Some(false)) => Ok(Some(Visibility::Public)),
         // Of a space whose app is public; there are no apps here.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use auth::{Authorized, Propose};
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use database::{BackingId, DbError, NewXetFile, Possessed, Proof, Quota, Sha256};
+use database::{BackingId, DbError, Link, NewXetFile, Possessed, Proof, Quota, RepoId, Sha256};
 use storage::StoreError;
 use tokio::time::Instant;
 use xet::{CommitError, Progress, RegisteredFile, ShardRefused, Stream};
@@ -112,6 +112,33 @@ impl Objects {
                 return Err(ReceiveError::Busy);
             }
             self.verify_registered(backing.id)?;
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// Which of these objects of a repository are stored, but not proven by `deadline`. Their proof is begun.
+    pub async fn await_verified(
+        &self,
+        repo: RepoId,
+        objects: &[Sha256],
+        deadline: Instant,
+    ) -> Result<Vec<Sha256>, DbError> {
+        let mut open = objects.to_vec();
+        loop {
+            let links = self.0.database.links(repo, &open)?;
+            let is_open = |link: &Link| link.backing.is_some_and(|backing| backing.proof != Proof::Verified);
+            let links: Vec<Link> = links.into_iter().flatten().filter(is_open).collect();
+            open = links.iter().map(|link| link.sha256).collect();
+            if open.is_empty() || Instant::now() >= deadline {
+                return Ok(open);
+            }
+            for link in &links {
+                match (self.claim_of(repo, link), link.backing) {
+                    (Some(claim), _) => drop(self.read_back(claim)),
+                    (None, Some(backing)) => self.verify_registered(backing.id)?,
+                    (None, None) => {}
+                }
+            }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }

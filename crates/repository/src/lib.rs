@@ -12,6 +12,7 @@ pub mod attributes;
 pub mod bare;
 pub mod compact;
 pub mod delta;
+pub mod diff;
 pub mod edit;
 pub mod fsck;
 pub mod ingest;

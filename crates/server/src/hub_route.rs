@@ -6,6 +6,7 @@
 //! The whole list, with what is refused on purpose, is `hub_catalogue`.
 
 mod discussions;
+mod tools;
 
 use std::borrow::Cow;
 
@@ -17,6 +18,7 @@ pub use discussions::DiscussionRoute;
 
 use crate::hub_catalogue;
 use crate::route::{NoRoute, Target};
+pub use tools::ToolRoute;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HubRoute {
@@ -78,6 +80,8 @@ pub enum HubRoute {
     Telemetry,
     /// `GET /api/tasks`
     Tasks,
+    /// History and large files, looked at and put in order.
+    Tools(ToolRoute),
     /// What this hub does not do, and says so: see `hub_catalogue::REFUSED`.
     Refused { what: &'static str },
 }
@@ -104,6 +108,9 @@ impl HubRoute {
             ["tasks"] => (GET, HubRoute::Tasks),
             [kind] if kind_of(kind).is_some() => {
                 (GET, HubRoute::List { kind: kind_of(kind).ok_or(NOT_FOUND)? })
+            }
+            rest if tools::of_hub(method, rest).is_some() => {
+                return tools::of_hub(method, rest).unwrap_or(Err(NOT_FOUND));
             }
             [kind, rest @ ..] => match kind_of(kind) {
                 Some(kind) => return repo(method, kind, rest),
@@ -156,7 +163,7 @@ impl HubRoute {
                 | HubRoute::TagCreate { .. }
                 | HubRoute::Preupload { .. }
                 | HubRoute::ValidateYaml
-        )
+        ) || matches!(self, HubRoute::Tools(route) if route.takes_a_body())
     }
 }
 
@@ -168,13 +175,14 @@ macro_rules! labels {
                 match self {
                     $(HubRoute::$route { .. } => $label,)*
                     HubRoute::Discussions(route) => route.name(),
+                    HubRoute::Tools(route) => route.name(),
                 }
             }
         }
 
         #[cfg(test)]
         pub(crate) fn labels() -> impl Iterator<Item = &'static str> {
-            [$($label,)*].into_iter().chain(DiscussionRoute::LABELS.iter().copied())
+            [$($label,)*].into_iter().chain(DiscussionRoute::LABELS.iter().copied()).chain(tools::LABELS.iter().copied())
         }
     };
 }
@@ -259,6 +267,9 @@ fn repo(method: &Method, kind: RepoKind, rest: &[&str]) -> Result<HubRoute, NoRo
         }
         ["commit", revision] => (POST, HubRoute::Commit { repo, revision: owned(revision) }),
         _ => {
+            if let Some(found) = tools::of_repo(method, &repo, rest) {
+                return found;
+            }
             return match all {
                 // One without namespace, as above, and what is asked of it.
                 [_, verb, _, ..] if VERBS.contains(verb) => {

@@ -3,7 +3,7 @@
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-use crate::{Conflict, DiscussionStatus, Lock, XorbId};
+use crate::{Conflict, Copied, DiscussionStatus, Lock, Sha256, XorbId};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -65,6 +65,32 @@ pub enum PublishError {
     OverQuota { used: u64, quota: u64 },
     #[error(transparent)]
     Db(#[from] DbError),
+}
+
+/// Nothing was linked.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("the source is gone, or who may read it was changed")]
+    SourceMoved,
+    #[error("the repository is gone, or who may write to it was changed")]
+    TargetMoved,
+    #[error("an object of the source cannot be shared")]
+    Object { sha256: Sha256, copied: Copied },
+    #[error("the namespace has used {used} of {quota} bytes")]
+    OverQuota { used: u64, quota: u64 },
+    #[error("the repository was changed meanwhile")]
+    Conflict(Conflict),
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+impl From<ApplyError> for CopyError {
+    fn from(error: ApplyError) -> CopyError {
+        match error {
+            ApplyError::Conflict(conflict) => CopyError::Conflict(conflict),
+            ApplyError::Db(error) => CopyError::Db(error),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -197,4 +223,4 @@ macro_rules! write_errors {
     )*};
 }
 
-write_errors!(CreateError, ApplyError, PublishError, RegisterError, LockError, DiscussionError);
+write_errors!(CreateError, ApplyError, PublishError, RegisterError, LockError, DiscussionError, CopyError);

@@ -22,6 +22,7 @@ mod recent;
 mod repos;
 mod schema;
 mod snapshot;
+mod storage;
 mod users;
 mod writer;
 mod xet;
@@ -32,9 +33,11 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 pub use error::{
-    ApplyError, CreateError, DbError, DiscussionError, LockError, OpenError, PublishError, RegisterError,
+    ApplyError, CopyError, CreateError, DbError, DiscussionError, LockError, OpenError, PublishError,
+    RegisterError,
 };
 pub use repos::{Found, NewRepo};
+pub use storage::RepoStorage;
 
 use crate::{Clock, Link, Membership, Repo, RepoId, RepoKind, Sha256, Token, TokenId, UserId};
 use checksum::SEQUENCE;

@@ -4,6 +4,7 @@
 
 mod apply;
 mod concurrency;
+mod copies;
 mod discussions;
 mod lasting;
 mod locks;

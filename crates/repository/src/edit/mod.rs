@@ -10,6 +10,7 @@ mod apply;
 mod merge;
 mod path;
 mod plan;
+mod rewrite;
 mod write;
 
 use std::io;
@@ -27,6 +28,7 @@ use crate::{Pack, ReadError, Snapshot};
 
 pub use merge::{CONFLICTS_MAX, Conflicts, conflicts, merge};
 pub use path::{PathError, check_path};
+pub use rewrite::{RewriteError, Rewritten, without};
 pub use write::tag;
 
 /// One change. Of several of the same path the last counts.
@@ -135,6 +137,17 @@ pub fn commit(
         return Ok(None);
     }
     write::write(s, parent.as_slice(), changed, description, out).map(Some)
+}
+
+/// Makes a commit of `tree`, which the repository has, without parents.
+pub fn root_commit(
+    s: &Snapshot,
+    tree: Oid,
+    description: &Description,
+    out: impl FnOnce() -> io::Result<TempFile>,
+) -> Result<Made, EditError> {
+    let unchanged = apply::Changed { root: tree, trees: Vec::new(), blobs: Vec::new() };
+    write::write(s, &[], unchanged, description, out)
 }
 
 impl Made {

@@ -93,6 +93,12 @@ impl Snapshot {
         }
     }
 
+    /// The same objects with other refs: what somebody sees who is shown only some.
+    pub fn with_refs(&self, refs: Vec<RefRow>) -> Snapshot {
+        let (repo, packs, cache) = (self.repo.clone(), self.packs.clone(), Arc::clone(&self.cache));
+        Snapshot::new(repo, refs, packs, cache, self.object_bytes_max)
+    }
+
     pub fn repo(&self) -> &Repo {
         &self.repo
     }

@@ -30,9 +30,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// As [`by_name`], but kinds of non-trees that share a name (a blob, a gitlink) are not taken for each other.
+fn order(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> Ordering {
+    by_name(a, b).then_with(|| a.kind().cmp(&b.kind()))
+}
+
 /// The order of entries in a tree: by name, as if the names of trees ended in a slash. Entries of the same name are
 /// equal only if both or neither are trees.
-fn order(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> Ordering {
+pub(crate) fn by_name(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> Ordering {
     let key = |entry: &TreeEntry<'_>, at: usize| match entry.name.get(at) {
         Some(&byte) => byte,
         None if entry.is_tree() => b'/',
@@ -40,16 +45,11 @@ fn order(a: &TreeEntry<'_>, b: &TreeEntry<'_>) -> Ordering {
     };
     let common = a.name.len().min(b.name.len());
     let names = a.name[..common].cmp(&b.name[..common]);
-    // Kinds of non-trees that share a name (a blob, a gitlink) must not be taken for each other.
-    let kinds = || a.kind().cmp(&b.kind());
-    names.then_with(|| key(a, common).cmp(&key(b, common))).then_with(|| match a.name.len() == b.name.len() {
-        true => kinds(),
-        false => a.name.len().cmp(&b.name.len()),
-    })
+    names.then_with(|| key(a, common).cmp(&key(b, common))).then_with(|| a.name.len().cmp(&b.name.len()))
 }
 
 /// Moves both behind the entries with which both start.
-pub(super) fn skip_equal(a: &mut &[u8], b: &mut &[u8]) {
+pub(crate) fn skip_equal(a: &mut &[u8], b: &mut &[u8]) {
     let mut equal = common_prefix(a, b);
     if equal == a.len() {
         (*a, *b) = (&[], &b[equal..]);
@@ -69,7 +69,7 @@ fn first_length(tree: &[u8]) -> Option<usize> {
 }
 
 /// What follows the first entry, which must have been parsed.
-pub(super) fn after_first(tree: &[u8]) -> &[u8] {
+pub(crate) fn after_first(tree: &[u8]) -> &[u8] {
     first_length(tree).map_or(&[], |length| &tree[length..])
 }
 

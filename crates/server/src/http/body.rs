@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 
 use super::Files;
 use crate::git::Pushing;
+use crate::hub::PatchText;
 use crate::spool;
 use crate::xet::ShardAnswer;
 
@@ -30,8 +31,18 @@ enum Kind {
     Pushing(Box<Pushing>),
     /// What becomes of a shard.
     Shard(Box<ShardLines>),
+    /// A patch, as it is made.
+    Patch(Box<PatchLines>),
     /// A large object, as it is read.
     Object(Stored),
+}
+
+struct PatchLines(PatchText);
+
+impl fmt::Debug for PatchLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PatchLines")
+    }
 }
 
 struct ShardLines(ShardAnswer);
@@ -57,6 +68,8 @@ pub enum BodyError {
     Spool(#[from] spool::Broken),
     #[error("the object was cut short: {0}")]
     Store(#[from] storage::StoreError),
+    #[error("the patch was cut short: {0}")]
+    Patch(#[from] hub::HubError),
 }
 
 /// A piece of a body.
@@ -114,6 +127,10 @@ impl Body {
         Body(Kind::Shard(Box::new(ShardLines(answer))))
     }
 
+    pub(crate) fn patch(text: PatchText) -> Body {
+        Body(Kind::Patch(Box::new(PatchLines(text))))
+    }
+
     pub fn pushing(pushing: Pushing) -> Body {
         Body(Kind::Pushing(Box::new(pushing)))
     }
@@ -157,6 +174,8 @@ impl http_body::Body for Body {
             Kind::Shard(lines) => {
                 std::task::ready!(lines.0.poll_next(cx)).map(|bytes| Ok(Chunk::Bytes(bytes)))
             }
+            Kind::Patch(lines) => std::task::ready!(lines.0.poll_next(cx))
+                .map(|next| next.map(Chunk::Bytes).map_err(BodyError::from)),
             Kind::Object(Stored(reader)) => match std::task::ready!(reader.poll_next(cx)) {
                 Ok(next) => next.map(|bytes| Ok(Chunk::Bytes(bytes))),
                 Err(error) => Some(Err(error.into())),
@@ -172,6 +191,7 @@ impl http_body::Body for Body {
             Kind::Spooled(reader) => reader.remaining() == Some(0),
             Kind::Pushing(pushing) => pushing.is_done(),
             Kind::Shard(lines) => lines.0.is_done(),
+            Kind::Patch(lines) => lines.0.is_done(),
             Kind::Object(Stored(reader)) => reader.remaining() == 0,
         }
     }
@@ -181,7 +201,7 @@ impl http_body::Body for Body {
             Kind::Bytes(bytes) => Some(bytes.len() as u64),
             Kind::Chunks(chunks) => Some(chunks.iter().map(|chunk| chunk.remaining() as u64).sum()),
             Kind::Spooled(reader) => reader.remaining(),
-            Kind::Pushing(_) | Kind::Shard(_) => None,
+            Kind::Pushing(_) | Kind::Shard(_) | Kind::Patch(_) => None,
             Kind::Object(Stored(reader)) => Some(reader.remaining()),
         };
         exact.map_or_else(SizeHint::default, SizeHint::with_exact)

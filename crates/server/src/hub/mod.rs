@@ -1,8 +1,11 @@
 //! The Hub's API over HTTP. What happens is decided in the crate `hub`; here requests are read and answers written.
 
 mod commit;
+mod compare;
+mod copies;
 mod discussions;
 mod files;
+mod large_files;
 mod people;
 mod query;
 mod refs;
@@ -23,9 +26,10 @@ use crate::address::base_url;
 use crate::door::Visitor;
 use crate::error::Error;
 use crate::http::{Body, Exchange, Request};
-use crate::hub_route::HubRoute;
+use crate::hub_route::{HubRoute, ToolRoute};
 use crate::route::Target;
 use crate::serve::Server;
+pub(crate) use compare::PatchText;
 pub(crate) use query::Query;
 pub(crate) use repos::kind_segment;
 
@@ -71,6 +75,25 @@ pub(crate) async fn dispatch(
             Ok(json(&serde_json::json!({})))
         }
         HubRoute::Tasks => Ok(json(&repos::tasks())),
+        HubRoute::Tools(ToolRoute::Compare { repo, revisions }) => {
+            compare::compare(call, &repo, &revisions).await
+        }
+        HubRoute::Tools(ToolRoute::SuperSquash { repo, revision }) => {
+            refs::super_squash(call, &repo, &revision).await
+        }
+        HubRoute::Tools(ToolRoute::Duplicate { repo }) => copies::duplicate(call, &repo).await,
+        HubRoute::Tools(ToolRoute::LfsFilesDuplicate { repo }) => copies::share(call, &repo).await,
+        HubRoute::Tools(ToolRoute::LfsFiles { repo }) => large_files::list(call, &repo).await,
+        HubRoute::Tools(ToolRoute::LfsFileDelete { repo, sha256 }) => {
+            large_files::delete(call, &repo, sha256).await
+        }
+        HubRoute::Tools(ToolRoute::LfsFilesBatch { repo }) => large_files::batch(call, &repo).await,
+        HubRoute::Tools(ToolRoute::TreeSize { repo, revision, path }) => {
+            large_files::tree_size(call, &repo, &revision, &path).await
+        }
+        HubRoute::Tools(ToolRoute::Storage { organization }) => {
+            large_files::storage(call, organization.as_deref())
+        }
         HubRoute::Refused { what } => {
             call.discard().await;
             Err(Error::NotImplemented(format!("this hub does not support {what}")))

@@ -126,3 +126,21 @@ pub(super) async fn delete_tag(
     call.to_its_end(async move { hub.delete_tag(access, &name).await }).await?;
     Ok(ok())
 }
+
+#[derive(Default, Deserialize)]
+struct SuperSquash {
+    message: Option<String>,
+}
+
+pub(super) async fn super_squash(
+    mut call: Call<'_>,
+    target: &Target,
+    branch: &str,
+) -> Result<Response<Body>, Error> {
+    let access = call.access::<Write>(target)?;
+    let SuperSquash { message } = call.json().await?;
+    call.server.node.writable()?;
+    let (hub, branch) = (call.hub().clone(), branch.to_owned());
+    call.to_its_end(async move { hub.super_squash(access, &branch, message).await }).await?;
+    Ok(ok())
+}

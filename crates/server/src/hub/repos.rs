@@ -24,7 +24,7 @@ pub(crate) fn kind_segment(kind: RepoKind) -> &'static str {
     }
 }
 
-fn kind_named(name: Option<&str>) -> Result<RepoKind, Error> {
+pub(super) fn kind_named(name: Option<&str>) -> Result<RepoKind, Error> {
     match name {
         None | Some("model") => Ok(RepoKind::Model),
         Some("dataset") => Ok(RepoKind::Dataset),

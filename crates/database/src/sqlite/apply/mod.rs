@@ -31,7 +31,7 @@ impl Database {
     }
 }
 
-fn apply(
+pub(super) fn apply(
     conn: &Connection,
     now_ms: i64,
     mut change: Change,

@@ -6,6 +6,7 @@
 //! the bytes are deleted and then the row ([`backings`]).
 
 pub(super) mod backings;
+mod copies;
 pub(super) mod links;
 pub(super) mod quota;
 pub(super) mod reservations;
