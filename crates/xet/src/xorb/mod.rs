@@ -26,7 +26,9 @@ const HEADER_LEN: usize = 8;
 /// Clients have one version.
 const VERSION: u8 = 0;
 
-/// What is taken of a xorb; more is refused. All content there can be, and all that is serialized, has less than 4 GiB.
+/// What is taken of a xorb; more is refused. All content there can be, and all that is serialized, has less than 4 GiB: by
+/// default 1 GiB, in a body of a few MiB. To unpack and hash that takes a second, and is not bounded further: some clients
+/// fill xorbs by what is serialized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub chunks: u32,
