@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from harness import lfs, metrics
+from harness import lfs, metrics, wait
 from harness.client import GitFailed, text
 from harness.httpd import Proxy
 from harness.lfs import add, content
@@ -90,14 +90,16 @@ def test_a_client_without_rights(lfs_hub, lfs_work, lfs_repo):
 # -- more than S3 takes in one piece ------------------------------------------------------------------------------
 
 HUGE = (5 << 30) + 1
+ROOM = 4 * HUGE
+"""Where it is stored, twice in a clone, and some to spare."""
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_over_five_gib(passage, lfs_client, git, tmp):
     """To a bucket a stock git-lfs sends it through the hub, once and streamed; the agent sends parts, past the hub."""
-    free = shutil.disk_usage(tmp).free
-    assert free >= 6 * HUGE, f"this takes 30 GiB, and {tmp} has {free >> 30} GiB free"
+    # What the test before took is still being removed.
+    wait.until(lambda: shutil.disk_usage(tmp).free >= ROOM, f"{ROOM >> 30} GiB are free in {tmp}", seconds=120)
     work = lfs_client.init(git, tmp / "work", passage.hub.url)
     _, url = passage.repo()
     with open(work.cwd / "big.bin", "wb") as file:
