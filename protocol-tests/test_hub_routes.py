@@ -89,13 +89,11 @@ def test_clients_show_why(hub, alice, repo, tmp):
     told = Hf(hub.url, alice, tmp / "hf-home").python("""
 name = sys.argv[1]
 tell([
-    fails(errors.HfHubHTTPError, list, api.list_collections(owner="alice")),
-    fails(errors.HfHubHTTPError, api.super_squash_history, name),
     fails(errors.HfHubHTTPError, api.list_spaces_hardware),
     fails(errors.HfHubHTTPError, api.kernel_info, name),
-    fails(errors.HfHubHTTPError, api.create_webhook, url="http://localhost/", watched=[]),
-    fails(errors.HfHubHTTPError, api.bucket_info, name),
+    fails(errors.HfHubHTTPError, list, api.list_daily_papers()),
+    fails(errors.HfHubHTTPError, list, api.list_jobs(namespace="alice")),
 ])
 """, repo())
-    things = ["collections", "squashing the history", "running Spaces", "kernels", "webhooks", "buckets"]
+    things = ["running Spaces", "kernels", "papers", "jobs"]
     assert all(f"this hub does not support {thing}" in text for text, thing in zip(told, things, strict=True)), told
