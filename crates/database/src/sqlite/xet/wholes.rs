@@ -88,7 +88,6 @@ impl Database {
     }
 
     /// Live ones in the order of their backings, behind `after`: for fsck.
-    #[expect(clippy::type_complexity, reason = "a row as it is")]
     pub fn wholes_after(
         &self,
         after: BackingId,
