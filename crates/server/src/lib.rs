@@ -28,6 +28,7 @@ mod hub_catalogue;
 pub mod hub_route;
 pub mod jobs;
 mod lfs;
+mod log_line;
 pub mod logging;
 pub mod metrics;
 pub mod node;

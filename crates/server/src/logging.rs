@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
 use crate::config::{Log, LogFormat};
+use crate::log_line::Lines;
 
 #[derive(Debug, thiserror::Error)]
 #[error("log.level '{level}': {source}")]
@@ -42,7 +43,7 @@ pub fn start(log: &Log) -> Result<(), LogLevelError> {
     let logger = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     // An error means that a logger is set already: by a test in the same process.
     let _ = if json {
-        logger.json().flatten_event(true).with_current_span(false).try_init()
+        logger.json().event_format(Lines::new()).try_init()
     } else {
         logger.with_ansi(io::stderr().is_terminal()).try_init()
     };

@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use ulid::Ulid;
 
 use super::{Body, BodyError, Chunk, Files, Phase};
+use crate::log_line::ACCESS;
 use crate::metrics::Ended;
 use crate::serve::Server;
 
@@ -111,7 +112,7 @@ impl Drop for Exchange {
         self.phase.idle();
         // Neither query nor path: a query may hold a secret, and the path says no more than route and repo.
         tracing::info!(
-            target: "server::access",
+            target: ACCESS,
             route = self.route,
             request_id = self.request_id,
             method = self.method,

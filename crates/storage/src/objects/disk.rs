@@ -11,6 +11,7 @@ use rustix::fs::{Advice, CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 
 use super::buffers::{BLOCK, BUFFER, Buffers};
+use super::opened::Opened;
 use super::{Expected, Hasher, Identity, Marked, StoreError, StoreId, mark};
 use crate::Disk;
 
@@ -19,6 +20,7 @@ pub(super) struct DiskObjects {
     disk: Disk,
     pub(super) buffers: Buffers,
     pub(super) blocks: Buffers,
+    pub(super) opened: Opened,
     pub(super) identity: Arc<Identity>,
 }
 
@@ -29,7 +31,8 @@ const READ_BACK_BUFFER: usize = 1024 * 1024;
 impl DiskObjects {
     pub(super) fn new(disk: Disk, expected: Expected) -> DiskObjects {
         let (buffers, blocks) = (Buffers::of(BUFFER), Buffers::of(BLOCK));
-        DiskObjects { disk, buffers, blocks, identity: Arc::new(Identity::new(expected)) }
+        let identity = Arc::new(Identity::new(expected));
+        DiskObjects { disk, buffers, blocks, opened: Opened::default(), identity }
     }
 
     pub(super) fn disk(&self) -> &Disk {
@@ -64,8 +67,13 @@ impl DiskObjects {
     }
 
     pub(super) async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        let (disk, key) = (self.disk.clone(), key.to_owned());
-        blocking(move || Ok(disk.delete_and_prune(&key)?)).await
+        let (disk, opened, key) = (self.disk.clone(), self.opened.clone(), key.to_owned());
+        blocking(move || {
+            let deleted = disk.delete_and_prune(&key);
+            opened.forget(&key);
+            Ok(deleted?)
+        })
+        .await
     }
 
     pub(super) async fn sha256(&self, key: &str) -> Result<(Sha256, u64), StoreError> {

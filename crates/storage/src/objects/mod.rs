@@ -13,6 +13,7 @@ mod disk;
 mod error;
 mod hash;
 mod mark;
+mod opened;
 mod read;
 mod write;
 

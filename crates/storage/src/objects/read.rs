@@ -12,13 +12,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use rustix::fs::{Advice, sendfile};
+use rustix::fs::{Advice, fstat, sendfile};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use tokio::task::JoinHandle;
 
 use super::StoreError;
 use super::buffers::Buffers;
 use super::disk::{DiskObjects, blocking};
+use super::opened::KEPT_BYTES_MAX;
 
 pub(super) struct DiskReader {
     file: Arc<File>,
@@ -58,25 +59,47 @@ struct Piece {
 impl DiskObjects {
     pub(super) async fn reader(&self, key: &str, range: Range<u64>) -> Result<DiskReader, StoreError> {
         let may_try = self.disk().network().is_none();
-        if let Some(file) = self.open_cached(key)? {
-            check_length(&file, &range)?;
+        if let Some(file) = self.opened(key, &range)? {
             return Ok(self.reading(file, range, Source::Cache, may_try));
         }
         let (path, buffers) = (self.disk().path(key), self.buffers.clone());
         let (file, range, piece) = blocking(move || {
             let file = File::open(path)?;
-            check_length(&file, &range)?;
+            check_length(file.metadata()?.len(), &range)?;
             // Only a hint.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::Sequential);
             let piece = read(&file, range.clone(), &buffers, may_try)?;
-            Ok((file, range, piece))
+            Ok((Arc::new(file), range, piece))
         })
         .await?;
         Ok(self.reading(file, range, Source::Ready(piece), may_try))
     }
 
-    fn reading(&self, file: File, range: Range<u64>, source: Source, may_try: bool) -> DiskReader {
-        let (file, buffers) = (Arc::new(file), self.buffers.clone());
+    /// The file under `key`, which holds `range`, if no waiting is needed for it.
+    fn opened(&self, key: &str, range: &Range<u64>) -> Result<Option<Arc<File>>, StoreError> {
+        if let Some(file) = self.opened.get(key) {
+            let stat = fstat(&*file)?;
+            if stat.st_nlink > 0 {
+                check_length(stat.st_size as u64, range)?;
+                return Ok(Some(file));
+            }
+            // Somebody removed it behind our back.
+            self.opened.forget(key);
+        }
+        let Some(file) = self.open_cached(key)?.map(Arc::new) else { return Ok(None) };
+        let len = fstat(&*file)?.st_size as u64;
+        check_length(len, range)?;
+        if len <= KEPT_BYTES_MAX {
+            self.opened.keep(key, &file);
+            if fstat(&*file)?.st_nlink == 0 {
+                self.opened.forget(key);
+            }
+        }
+        Ok(Some(file))
+    }
+
+    fn reading(&self, file: Arc<File>, range: Range<u64>, source: Source, may_try: bool) -> DiskReader {
+        let buffers = self.buffers.clone();
         DiskReader { file, offset: range.start, end: range.end.max(range.start), buffers, source, may_try }
     }
 }
@@ -211,8 +234,8 @@ fn try_read(file: &File, space: &mut [u8], offset: u64) -> Result<usize, Errno> 
     preadv2(file, &mut [IoSliceMut::new(space)], offset, ReadWriteFlags::NOWAIT)
 }
 
-fn check_length(file: &File, range: &Range<u64>) -> Result<(), StoreError> {
-    match range.end.saturating_sub(file.metadata()?.len()) {
+fn check_length(len: u64, range: &Range<u64>) -> Result<(), StoreError> {
+    match range.end.saturating_sub(len) {
         0 => Ok(()),
         missing => Err(StoreError::Truncated { missing }),
     }

@@ -134,6 +134,33 @@ async fn a_file_that_lost_its_end_is_noticed() {
     assert_eq!((read, reader.remaining()), (500_000, 500_000));
 }
 
+#[tokio::test]
+async fn a_small_file_that_was_read_is_not_given_once_it_is_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(directory.path());
+    for (key, is_ours) in [("objects/aa/small/one", true), ("objects/aa/small/two", false)] {
+        put(&store, key, &"weights".into()).await.unwrap();
+        for _ in 0..3 {
+            let mut reader = store.reader(key, 2..5).await.unwrap();
+            assert_eq!(reader.next().await.unwrap().unwrap(), "igh");
+            assert!(matches!(store.reader(key, 2..8).await, Err(StoreError::Truncated { missing: 1 })));
+        }
+        let mut held = store.reader(key, 0..7).await.unwrap();
+        match is_ours {
+            true => store.delete(key, 7).await.unwrap(),
+            false => std::fs::remove_file(directory.path().join(key)).unwrap(),
+        }
+        for _ in 0..2 {
+            assert!(matches!(store.reader(key, 2..5).await, Err(StoreError::NotFound)), "{key}");
+        }
+        assert_eq!(held.next().await.unwrap().unwrap(), "weights", "a reader keeps what it has");
+    }
+    // What stands in its place later is another file.
+    put(&store, "objects/aa/small/two", &"biases".into()).await.unwrap();
+    let mut reader = store.reader("objects/aa/small/two", 0..6).await.unwrap();
+    assert_eq!(reader.next().await.unwrap().unwrap(), "biases");
+}
+
 /// A directory as somebody names it.
 struct Nas {
     _parent: tempfile::TempDir,

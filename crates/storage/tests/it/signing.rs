@@ -149,17 +149,37 @@ fn check(name: &str, ours: &str, theirs: &PresignedRequest) {
 async fn downloads() {
     for (name, config) in configs() {
         let ours = signer(&config).await.get(KEY, HOUR);
-        let theirs = sdk(&config)
-            .get_object()
-            .bucket(&config.bucket)
-            .key(config.object_name(KEY))
-            .response_content_disposition("attachment")
-            .response_content_encoding("identity")
-            .response_content_type("application/octet-stream");
-        check(name, &ours, &theirs.presigned(Parts::of(&ours).presigning()).await.unwrap());
+        check_download(name, &config, "attachment", &ours).await;
         assert_eq!(Parts::of(&ours).seconds() % 300, 0);
         assert_eq!(Parts::of(&ours).expires(), HOUR + Duration::from_secs(300));
     }
+}
+
+#[tokio::test]
+async fn downloads_that_say_how_to_be_saved() {
+    for disposition in [
+        "attachment; filename*=UTF-8''model%2D00001%2Esafetensors; filename=\"model-00001.safetensors\";",
+        "attachment; filename*=UTF-8''gro%C3%9Fe%20%22Gewichte%22%2Ebin; filename=\"gro_e _Gewichte_.bin\";",
+        "attachment; filename=\"große\t+&=?#%41/\\~*(x)'!@:,$[1]\"",
+        "inline",
+        "",
+    ] {
+        for (name, config) in configs() {
+            let ours = signer(&config).await.get_as(KEY, disposition, HOUR);
+            check_download(&format!("{name}, {disposition}"), &config, disposition, &ours).await;
+        }
+    }
+}
+
+async fn check_download(name: &str, config: &S3Config, disposition: &str, ours: &str) {
+    let theirs = sdk(config)
+        .get_object()
+        .bucket(&config.bucket)
+        .key(config.object_name(KEY))
+        .response_content_disposition(disposition)
+        .response_content_encoding("identity")
+        .response_content_type("application/octet-stream");
+    check(name, ours, &theirs.presigned(Parts::of(ours).presigning()).await.unwrap());
 }
 
 #[tokio::test]
