@@ -89,7 +89,6 @@ def test_clients_show_why(hub, alice, repo, tmp):
     told = Hf(hub.url, alice, tmp / "hf-home").python("""
 name = sys.argv[1]
 tell([
-    fails(errors.HfHubHTTPError, list, api.list_collections(owner="alice")),
     fails(errors.HfHubHTTPError, list, api.get_repo_discussions(name)),
     fails(errors.HfHubHTTPError, api.super_squash_history, name),
     fails(errors.HfHubHTTPError, api.list_spaces_hardware),
@@ -98,5 +97,5 @@ tell([
     fails(errors.HfHubHTTPError, api.bucket_info, name),
 ])
 """, repo())
-    things = ["collections", "discussions and pull requests", "squashing the history", "running Spaces", "kernels", "webhooks", "buckets"]
+    things = ["discussions and pull requests", "squashing the history", "running Spaces", "kernels", "webhooks", "buckets"]
     assert all(f"this hub does not support {thing}" in text for text, thing in zip(told, things, strict=True)), told

@@ -13,9 +13,11 @@
 pub mod change;
 pub mod clock;
 pub mod fault;
+pub mod lists;
 pub mod names;
 pub mod objects;
 pub mod oid;
+pub mod people;
 pub mod rows;
 pub mod sha256;
 pub mod sqlite;
@@ -25,9 +27,11 @@ pub use change::{
     Applied, Change, Conflict, Expected, HeadEdit, NewPack, PackContent, RefEdit, RefOutcome, RefRejection,
 };
 pub use clock::Clock;
+pub use lists::*;
 pub use names::{NameError, Namespace, RepoKind, RepoPath};
 pub use objects::*;
 pub use oid::Oid;
+pub use people::*;
 pub use rows::*;
 pub use sha256::Sha256;
 pub use sqlite::*;

@@ -9,17 +9,21 @@
 
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
 
+pub mod access;
 pub mod at;
 pub mod card;
+pub mod collections;
 pub mod commit_lines;
 mod dates;
 mod defaults;
+pub mod downloads;
 mod error;
 pub mod facts;
 pub mod files;
 pub mod history;
 pub mod info;
 mod kept;
+pub mod likes;
 pub mod listing;
 pub mod people;
 pub mod preupload;
@@ -27,6 +31,7 @@ pub mod refs;
 pub mod repos;
 pub mod resolve;
 mod rules;
+pub mod search;
 pub mod upload;
 
 use std::sync::{Arc, LazyLock};
@@ -52,6 +57,7 @@ struct Inner {
     settings: Settings,
     facts: facts::State,
     orders: history::Orders,
+    downloads: downloads::Downloads,
 }
 
 /// What an administrator set.
@@ -75,8 +81,8 @@ impl Hub {
         settings: Settings,
     ) -> Hub {
         let facts = facts::State::default();
-        let orders = history::orders();
-        Hub(Arc::new(Inner { database, repositories, changes, objects, settings, facts, orders }))
+        let (orders, downloads) = (history::orders(), downloads::Downloads::default());
+        Hub(Arc::new(Inner { database, repositories, changes, objects, settings, facts, orders, downloads }))
     }
 
     pub fn database(&self) -> &Database {

@@ -57,6 +57,29 @@ pub(crate) const SERVED: &[Row] = &[
     served("hub.xet-token", GET, "/api/{type}/{repo}/xet-write-token/{revision}"),
     served("hub.resolve", GET, "/{repo}/resolve/{revision}/{path…}"),
     served("hub.raw", GET, "/{repo}/raw/{revision}/{path…}"),
+    served("hub.tags", GET, "/api/models-tags-by-type"),
+    served("hub.tags", GET, "/api/datasets-tags-by-type"),
+    served("hub.quicksearch", GET, "/api/quicksearch"),
+    served("hub.trending", GET, "/api/trending"),
+    served("hub.like", "POST, DELETE", "/api/{type}/{repo}/like"),
+    served("hub.likers", GET, "/api/{type}/{repo}/likers"),
+    served("hub.likes", GET, "/api/users/{name}/likes"),
+    served("hub.ask-access", POST, "/{repo}/ask-access"),
+    served("hub.access.list", GET, "/api/{type}/{repo}/user-access-request/pending"),
+    served("hub.access.list", GET, "/api/{type}/{repo}/user-access-request/accepted"),
+    served("hub.access.list", GET, "/api/{type}/{repo}/user-access-request/rejected"),
+    served("hub.access.handle", POST, "/api/{type}/{repo}/user-access-request/handle"),
+    served("hub.access.grant", POST, "/api/{type}/{repo}/user-access-request/grant"),
+    served("hub.access.cancel", POST, "/api/{type}/{repo}/user-access-request/cancel"),
+    served("hub.access.report", GET, "/api/{type}/{repo}/user-access-report"),
+    served("hub.collections", GET, "/api/collections"),
+    served("hub.collection.create", POST, "/api/collections"),
+    served("hub.collection", GET, "/api/collections/{namespace}/{slug}"),
+    served("hub.collection.edit", "PATCH", "/api/collections/{namespace}/{slug}"),
+    served("hub.collection.delete", "DELETE", "/api/collections/{namespace}/{slug}"),
+    served("hub.collection.add", POST, "/api/collections/{namespace}/{slug}/items"),
+    served("hub.collection.item", "PATCH", "/api/collections/{namespace}/{slug}/items/{item}"),
+    served("hub.collection.drop", "DELETE", "/api/collections/{namespace}/{slug}/items/{item}"),
     served("hub.validate-yaml", POST, "/api/validate-yaml"),
     served("hub.agent-harnesses", GET, "/api/agent-harnesses"),
     served("hub.telemetry", "GET, HEAD, POST", "/api/telemetry/{topic…}"),
@@ -69,7 +92,6 @@ const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const GET_OR_POST: &str = "GET, HEAD, POST";
 
 const DISCUSSIONS: &str = "discussions and pull requests";
-const GATES: &str = "requests for access: the owner of a repository decides who is let in";
 const SPACES: &str = "running Spaces";
 const FOLLOWERS: &str = "followers";
 const ORGANIZATIONS: &str = "the administration of organizations over its API: use `granary org`";
@@ -92,12 +114,7 @@ pub(crate) const REFUSED: &[Row] = &[
     refused(GET, "/api/{type}/{repo}/scan", "scans for malware"),
     refused(GET, "/api/{type}/{repo}/jwt", "tokens of one repository"),
     refused(GET_OR_POST, "/api/{type}/{repo}/resource-group", "resource groups"),
-    refused("POST, DELETE", "/api/{type}/{repo}/like", "likes"),
-    refused(GET, "/api/{type}/{repo}/likers", "likes"),
-    refused(GET, "/api/users/{name}/likes", "likes"),
-    refused(GET_OR_POST, "/api/{type}/{repo}/user-access-request/{path…}", GATES),
-    refused(GET_OR_POST, "/api/{type}/{repo}/user-access-report", GATES),
-    refused(POST, "/{repo}/ask-access", GATES),
+    refused(POST, "/api/{type}/{repo}/user-access-request/batch", "decisions on many requests at once"),
     refused(GET, "/api/datasets/{repo}/leaderboard", "leaderboards"),
     refused(GET, "/api/datasets/{repo}/parquet/{path…}", "conversion to Parquet"),
     refused(GET, "/api/datasets/{repo}/croissant", "Croissant metadata"),
@@ -114,14 +131,6 @@ pub(crate) const REFUSED: &[Row] = &[
     refused(GET, "/api/spaces/hardware", SPACES),
     refused(GET, "/api/spaces/templates", SPACES),
     refused(GET, "/api/spaces/semantic-search", "search by meaning"),
-    refused(GET, "/api/models-tags-by-type", "lists of all tags"),
-    refused(GET, "/api/datasets-tags-by-type", "lists of all tags"),
-    refused(
-        GET,
-        "/api/quicksearch",
-        "search of everything at once: list models, datasets or spaces by `search`",
-    ),
-    refused(GET, "/api/trending", "trending repositories"),
     refused(GET, "/api/users/{name}/followers", FOLLOWERS),
     refused(GET, "/api/users/{name}/following", FOLLOWERS),
     refused(GET, "/api/organizations/{name}/followers", FOLLOWERS),
@@ -133,7 +142,7 @@ pub(crate) const REFUSED: &[Row] = &[
     refused(GET, "/api/settings/repositories", "the storage of each repository"),
     refused(ANY, "/api/settings/webhooks/{path…}", "webhooks"),
     refused(ANY, "/api/notifications/{path…}", "notifications"),
-    refused(ANY, "/api/collections/{path…}", "collections"),
+    refused(POST, "/api/collections/{namespace}/{slug}/resource-group", "resource groups"),
     refused(GET_OR_POST, "/api/posts/{path…}", "posts"),
     refused(GET, "/api/papers/{path…}", PAPERS),
     refused(GET, "/api/daily_papers", PAPERS),
@@ -203,7 +212,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::hub_route::{HubRoute, LABELS};
+    use crate::hub_route::{HubRoute, PeopleRoute};
     use crate::route::{Dialect, NoRoute, Origin, Route};
 
     const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -235,7 +244,8 @@ mod tests {
 
     #[test]
     fn every_route_has_a_row() {
-        let routes: BTreeSet<&str> = LABELS.iter().copied().chain(["preflight"]).collect();
+        let routes: BTreeSet<&str> =
+            HubRoute::LABELS.iter().chain(PeopleRoute::LABELS).copied().chain(["preflight"]).collect();
         let rows: BTreeSet<&str> = SERVED.iter().chain(REFUSED).map(|row| row.label).collect();
         assert_eq!(routes, rows);
     }

@@ -5,6 +5,8 @@
 //!
 //! The whole list, with what is refused on purpose, is `hub_catalogue`.
 
+mod people;
+
 use std::borrow::Cow;
 
 use database::RepoKind;
@@ -13,17 +15,24 @@ use percent_encoding::percent_decode_str;
 
 use crate::hub_catalogue;
 use crate::route::{NoRoute, Target};
+pub use people::PeopleRoute;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HubRoute {
     /// `GET /api/whoami-v2`
     WhoAmI,
     /// `GET /api/users/{name}/overview`
-    UserOverview { name: String },
+    UserOverview {
+        name: String,
+    },
     /// `GET /api/organizations/{name}/overview`
-    OrgOverview { name: String },
+    OrgOverview {
+        name: String,
+    },
     /// `GET /api/organizations/{name}/members`
-    OrgMembers { name: String },
+    OrgMembers {
+        name: String,
+    },
     /// `POST /api/repos/create`
     RepoCreate,
     /// `DELETE /api/repos/delete`
@@ -31,39 +40,91 @@ pub enum HubRoute {
     /// `POST /api/repos/move`
     RepoMove,
     /// `GET /api/{type}`
-    List { kind: RepoKind },
+    List {
+        kind: RepoKind,
+    },
     /// `GET /api/{type}/{repo}[/revision/{revision}]`
-    Info { repo: Target, revision: Option<String> },
+    Info {
+        repo: Target,
+        revision: Option<String>,
+    },
     /// `PUT /api/{type}/{repo}/settings`
-    Settings { repo: Target },
+    Settings {
+        repo: Target,
+    },
     /// `GET /api/{type}/{repo}/auth-check[/write]`
-    AuthCheck { repo: Target, write: bool },
+    AuthCheck {
+        repo: Target,
+        write: bool,
+    },
     /// `GET /api/{type}/{repo}/tree/{revision}[/{path}]`
-    Tree { repo: Target, revision: String, path: String },
+    Tree {
+        repo: Target,
+        revision: String,
+        path: String,
+    },
     /// `POST /api/{type}/{repo}/paths-info/{revision}`
-    PathsInfo { repo: Target, revision: String },
+    PathsInfo {
+        repo: Target,
+        revision: String,
+    },
     /// `GET /api/{type}/{repo}/refs`
-    Refs { repo: Target },
+    Refs {
+        repo: Target,
+    },
     /// `GET /api/{type}/{repo}/commits/{revision}`
-    Commits { repo: Target, revision: String },
+    Commits {
+        repo: Target,
+        revision: String,
+    },
     /// `POST /api/{type}/{repo}/branch/{name}`
-    BranchCreate { repo: Target, name: String },
+    BranchCreate {
+        repo: Target,
+        name: String,
+    },
     /// `DELETE /api/{type}/{repo}/branch/{name}`
-    BranchDelete { repo: Target, name: String },
+    BranchDelete {
+        repo: Target,
+        name: String,
+    },
     /// `POST /api/{type}/{repo}/tag/{revision}`
-    TagCreate { repo: Target, revision: String },
+    TagCreate {
+        repo: Target,
+        revision: String,
+    },
     /// `DELETE /api/{type}/{repo}/tag/{name}`
-    TagDelete { repo: Target, name: String },
+    TagDelete {
+        repo: Target,
+        name: String,
+    },
     /// `POST /api/{type}/{repo}/preupload/{revision}`
-    Preupload { repo: Target, revision: String },
+    Preupload {
+        repo: Target,
+        revision: String,
+    },
     /// `POST /api/{type}/{repo}/commit/{revision}`
-    Commit { repo: Target, revision: String },
+    Commit {
+        repo: Target,
+        revision: String,
+    },
     /// `GET /api/{type}/{repo}/xet-read-token/{revision}`, or for writing.
-    XetToken { repo: Target, revision: String, write: bool },
+    XetToken {
+        repo: Target,
+        revision: String,
+        write: bool,
+    },
     /// `GET …/resolve/{revision}/{path}`: a file as it is.
-    Resolve { repo: Target, revision: String, path: String },
+    Resolve {
+        repo: Target,
+        revision: String,
+        path: String,
+    },
     /// `GET …/raw/{revision}/{path}`: what git has of it.
-    Raw { repo: Target, revision: String, path: String },
+    Raw {
+        repo: Target,
+        revision: String,
+        path: String,
+    },
     /// `POST /api/validate-yaml`
     ValidateYaml,
     /// `GET /api/agent-harnesses`: asked by `huggingface_hub` when it is loaded.
@@ -72,8 +133,11 @@ pub enum HubRoute {
     Telemetry,
     /// `GET /api/tasks`
     Tasks,
+    People(PeopleRoute),
     /// What this hub does not do, and says so: see `hub_catalogue::REFUSED`.
-    Refused { what: &'static str },
+    Refused {
+        what: &'static str,
+    },
 }
 
 pub(crate) const GET: &str = "GET, HEAD";
@@ -84,6 +148,9 @@ impl HubRoute {
     pub(crate) fn api(method: &Method, rest: &[&str]) -> Result<HubRoute, NoRoute> {
         let rest = decoded(rest).ok_or(NOT_FOUND)?;
         let rest: Vec<&str> = rest.iter().map(AsRef::as_ref).collect();
+        if let Some(route) = people::api(method, &rest) {
+            return route;
+        }
         let (allow, route) = match rest.as_slice() {
             ["whoami-v2"] => (GET, HubRoute::WhoAmI),
             ["users", name, "overview"] => (GET, HubRoute::UserOverview { name: (*name).to_owned() }),
@@ -136,6 +203,9 @@ impl HubRoute {
     }
 
     pub(crate) fn takes_a_body(&self) -> bool {
+        if let HubRoute::People(route) = self {
+            return route.takes_a_body();
+        }
         matches!(
             self,
             HubRoute::RepoCreate
@@ -153,21 +223,24 @@ impl HubRoute {
 
 /// Gives every route its label for logs and metrics, each of which has its rows in `hub_catalogue`.
 macro_rules! labels {
-    ($($route:ident => $label:literal,)*) => {
-        impl HubRoute {
+    ($routes:ident: $($route:ident => $label:literal,)* $(; $($nested:ident,)*)?) => {
+        impl $routes {
             pub(crate) fn name(&self) -> &'static str {
                 match self {
-                    $(HubRoute::$route { .. } => $label,)*
+                    $($routes::$route { .. } => $label,)*
+                    $($($routes::$nested(route) => route.name(),)*)?
                 }
             }
-        }
 
-        #[cfg(test)]
-        pub(crate) const LABELS: &[&str] = &[$($label,)*];
+            #[cfg(test)]
+            pub(crate) const LABELS: &[&str] = &[$($label,)*];
+        }
     };
 }
+use labels;
 
 labels! {
+    HubRoute:
     WhoAmI => "hub.whoami",
     UserOverview => "hub.user",
     OrgOverview => "hub.org",
@@ -197,6 +270,8 @@ labels! {
     Telemetry => "hub.telemetry",
     Tasks => "hub.tasks",
     Refused => "hub.refused",
+    ;
+    People,
 }
 
 const NOT_FOUND: NoRoute = NoRoute::NotFound(crate::route::Dialect::Hub);

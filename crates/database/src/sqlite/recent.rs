@@ -19,7 +19,7 @@ impl Commits {
         self.0.fetch_add(1, Ordering::Release);
     }
 
-    fn so_far(&self) -> u64 {
+    pub(super) fn so_far(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }

@@ -13,8 +13,15 @@ use refs::Plan;
 impl Database {
     /// Runs `change` and returns when it is durable.
     pub async fn apply(&self, change: Change) -> Result<Applied, ApplyError> {
-        let clock = self.clock().clone();
-        self.0.writer.run(Sort::Apply, move |conn| apply(conn, clock.now_ms(), &change)).await
+        let (clock, moved) = (self.clock().clone(), self.0.moved.clone());
+        let work = move |conn: &Connection| {
+            let applied = apply(conn, clock.now_ms(), &change)?;
+            if !change.refs.is_empty() || change.head_ref.is_some() {
+                moved.mark(change.repo);
+            }
+            Ok(applied)
+        };
+        self.0.writer.run(Sort::Apply, work).await
     }
 }
 
