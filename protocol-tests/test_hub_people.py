@@ -180,8 +180,8 @@ def test_clients_let_in(hub, alice, gated, someone, tmp, version):
     (who, asker), (other, _) = someone(), someone()
     asker.post(f"/{name}/ask-access", {"company": "Acme"})
     owner, reader = Hf(hub.url, alice, tmp / "owner", VERSIONS[version]), Hf(hub.url, asker.token, tmp / "reader", VERSIONS[version])
-    refused = 'tell([fails(errors.GatedRepoError, hf_hub_download, sys.argv[1], "config.json"), fails(errors.GatedRepoError, api.list_repo_files, sys.argv[1])])'
-    assert "awaiting a review" in reader.python(refused, name)[0]
+    refused = 'tell([fails(errors.GatedRepoError, hf_hub_download, sys.argv[1], sys.argv[2]), fails(errors.GatedRepoError, api.list_repo_files, sys.argv[1])])'
+    assert "awaiting a review" in reader.python(refused, name, "config.json")[0]
     told = owner.python("""
 name, who, other = sys.argv[1:]
 names = lambda: [[row.username for row in each(name)] for each in (api.list_pending_access_requests, api.list_accepted_access_requests, api.list_rejected_access_requests)]
@@ -201,4 +201,5 @@ tell(dict(steps=steps, fields=request.fields, status=request.status, again=again
     assert "already" in told["again"] and "User not found" in told["nobody"]
     assert reader.python('tell(open(hf_hub_download(sys.argv[1], "config.json")).read())', name) == "{}"
     owner.python("api.reject_access_request(sys.argv[1], sys.argv[2], rejection_reason=None)", name, who)
-    assert "has been rejected" in reader.python(refused, name)[0]
+    # Another file: of this one they have a copy.
+    assert "has been rejected" in reader.python(refused, name, "model.safetensors")[0]

@@ -104,7 +104,12 @@ impl Hub {
         let mut rows = Vec::with_capacity(found.len());
         for collection in &found {
             let items = self.0.database.collection_items(collection.id, &seen, ITEMS_LISTED)?;
-            rows.push(document(collection, &items));
+            let mut row = document(collection, &items);
+            // Clients number the rows of a list themselves, and fall over a number that is there.
+            if let Value::Object(fields) = &mut row {
+                fields.remove("position");
+            }
+            rows.push(row);
         }
         Ok(Page { repos: rows, cursor })
     }

@@ -218,10 +218,13 @@ impl Error {
         }
         match self {
             // Which a browser does not turn into a dialogue.
-            Error::Unauthenticated | Error::Credential(_) if dialect == Dialect::Lfs => {
+            Error::Unauthenticated | Error::Credential(_) | Error::Gated { anonymous: true, .. }
+                if dialect == Dialect::Lfs =>
+            {
                 headers.insert(LFS_AUTHENTICATE, REALM);
             }
-            Error::Unauthenticated | Error::Credential(_) => {
+            // Without it git sends no credentials, also if it has some.
+            Error::Unauthenticated | Error::Credential(_) | Error::Gated { anonymous: true, .. } => {
                 headers.insert(header::WWW_AUTHENTICATE, REALM);
             }
             Error::NoSuchRange { size } => {
