@@ -292,6 +292,7 @@ fn granted(settings: Settings, bearer: &Bearer, repo: &Repo) -> Option<Access> {
                 Some(OrgRole::Write | OrgRole::Admin) => Access::Admin,
                 Some(OrgRole::Contributor) if made => Access::Admin,
                 Some(OrgRole::Read | OrgRole::Contributor) => Access::Propose,
+                None if public && principal.is_admitted(repo.id) => Access::Propose,
                 None if public => strangers(Access::Propose),
                 None => return None,
             };
@@ -352,8 +353,9 @@ mod tests {
 
     fn user(name: &str, admin: bool, role: TokenRole) -> Identity {
         let user = User { id: UserId(1), name: name.parse().unwrap(), admin, disabled: false, created_ms: 0 };
-        let memberships = Vec::new().into();
-        Identity::User(Principal { user, token: TokenId(1), role, memberships, token_sha256: [0; 32] })
+        let (memberships, admissions) = (Vec::new().into(), Vec::new().into());
+        let token_sha256 = [0; 32];
+        Identity::User(Principal { user, token: TokenId(1), role, memberships, admissions, token_sha256 })
     }
 
     /// The outcome for each right in order.
@@ -448,6 +450,20 @@ mod tests {
             assert_eq!((discover, rest), (Ok(()), [Err(Denied::Gated { anonymous: false }); 4]));
             let owner = user("acme", false, TokenRole::Write);
             assert_eq!(outcomes(Settings::default(), &owner, &gated), [Ok(()); 5]);
+            let let_into = |repo: i64, role| {
+                let Identity::User(mut principal) = user("other", false, role) else { unreachable!() };
+                principal.admissions = vec![RepoId(repo)].into();
+                Identity::User(principal)
+            };
+            let most = |identity: &Identity, repo: &Repo| {
+                let outcomes = outcomes(Settings::default(), identity, repo);
+                outcomes.iter().filter(|outcome| outcome.is_ok()).count()
+            };
+            assert_eq!(most(&let_into(1, TokenRole::Write), &gated), Access::Propose as usize + 1);
+            assert_eq!(most(&let_into(1, TokenRole::Read), &gated), Access::Read as usize + 1);
+            assert_eq!(most(&let_into(2, TokenRole::Write), &gated), Access::Discover as usize + 1);
+            let private = Repo { gating, ..repo(Visibility::Private) };
+            assert_eq!(most(&let_into(1, TokenRole::Write), &private), 0, "let in, and then hidden");
             let hidden = Repo { gating, ..repo(Visibility::Private) };
             assert_eq!(outcomes(Settings::default(), &stranger, &hidden), [Err(Denied::NotFound); 5]);
         }

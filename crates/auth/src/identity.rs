@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use database::{Database, DbError, Membership, OrgRole, Token, TokenId, TokenRole, User};
+use database::{Database, DbError, Membership, OrgRole, RepoId, Token, TokenId, TokenRole, User};
 
 use crate::Credential;
 
@@ -22,6 +22,8 @@ pub struct Principal {
     pub role: TokenRole,
     /// The organisations that the user belongs to.
     pub memberships: Arc<[Membership]>,
+    /// The gated repositories that the user was let into, in order.
+    pub admissions: Arc<[RepoId]>,
     /// By which the token is found again, should it be revoked before the request ends.
     pub(crate) token_sha256: [u8; 32],
 }
@@ -62,7 +64,9 @@ pub(crate) fn principal(database: &Database, token: Token, sha256: [u8; 32]) -> 
         return Err(AuthError::Disabled);
     }
     let memberships = database.memberships(token.user.id)?;
-    Ok(Principal { user: token.user, token: token.id, role: token.role, memberships, token_sha256: sha256 })
+    let admissions = database.admissions(token.user.id)?;
+    let Token { id, user, role, .. } = token;
+    Ok(Principal { user, token: id, role, memberships, admissions, token_sha256: sha256 })
 }
 
 impl Principal {
@@ -70,6 +74,11 @@ impl Principal {
     pub fn role_in(&self, folded: &str) -> Option<OrgRole> {
         let named = |membership: &&Membership| membership.org.folded() == folded;
         self.memberships.iter().find(named).map(|membership| membership.role)
+    }
+
+    /// The owner of this gated repository, or a rule of theirs, let the user in.
+    pub fn is_admitted(&self, repo: RepoId) -> bool {
+        self.admissions.binary_search(&repo).is_ok()
     }
 }
 

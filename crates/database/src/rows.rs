@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Namespace, Oid, RepoKind, RepoPath};
+use crate::{Namespace, Oid, RepoPath};
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
@@ -259,59 +259,4 @@ pub struct Facts {
     pub tags: Vec<String>,
     /// Known to the crate that made it.
     pub document: String,
-}
-
-/// Which repositories to list.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    pub kind: RepoKind,
-    pub seen: Seen,
-    /// Folded.
-    pub namespace: Option<String>,
-    /// In the name or the namespace.
-    pub search: Option<String>,
-    /// All of them.
-    pub tags: Vec<String>,
-    pub gated: Option<bool>,
-    pub order: Order,
-    /// Behind this one in that order.
-    pub after: Option<Place>,
-    pub limit: u32,
-}
-
-/// Where a repository stands in a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// When it was created or modified, as the order says.
-    pub ms: i64,
-    pub repo: RepoId,
-}
-
-/// Whose eyes a list is for.
-#[derive(Clone, Debug)]
-pub enum Seen {
-    All,
-    /// Namespaces are folded.
-    Public {
-        and_namespaces: Vec<String>,
-    },
-    None,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Newest first.
-    Created,
-    /// Last changed first.
-    Modified,
-}
-
-#[derive(Clone, Debug)]
-pub struct Listed {
-    pub repo: Repo,
-    /// Of the default branch.
-    pub tip: Option<Oid>,
-    /// May be those of another commit than `tip`.
-    pub facts: Option<Facts>,
-    pub place: Place,
 }

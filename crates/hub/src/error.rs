@@ -36,6 +36,9 @@ pub enum HubError {
     /// The one that is there already, by its path.
     #[error("You already created this {kind} repo: {path}")]
     Exists { kind: &'static str, path: database::RepoPath },
+    /// Of the same title.
+    #[error("this collection is there already: {slug}")]
+    CollectionExists { slug: String },
     /// The branch moved since the client looked.
     #[error("{0}")]
     Stale(String),

@@ -4,12 +4,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use database::{Facts as Row, Oid, Repo, RepoId, RepoKind};
+use database::{Facts as Row, FoundBy, Oid, Repo, RepoId, RepoKind, RepoState};
 use parking_lot::Mutex;
 use repository::pointer::Target;
 use repository::tree::{self, Item};
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use crate::at::At;
 use crate::card::{self, METADATA_BYTES_MAX};
@@ -25,6 +24,8 @@ pub struct Known {
     pub files: Vec<File>,
     /// There are more.
     pub files_cut: bool,
+    /// What of the card is searched.
+    pub text: Box<str>,
     blobs: OnceLock<Vec<BlobOf>>,
 }
 
@@ -45,14 +46,16 @@ pub struct BlobOf {
 /// What is kept of trees, and which repositories' rows are being brought up to date.
 pub(crate) struct State {
     kept: Kept<Known>,
-    refreshing: Semaphore,
-    /// In these generations they could not be read; not tried again before that time.
-    unreadable: Mutex<HashMap<RepoId, (i64, i64)>>,
+    /// By one at a time. Whether this process looked at all repositories once; from then on it looks at those that move.
+    refreshing: tokio::sync::Mutex<bool>,
+    /// These could not be read; not tried again before that time, unless they move.
+    unreadable: Mutex<HashMap<RepoId, i64>>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        State { kept: Kept::new(KEPT_BYTES_MAX), refreshing: Semaphore::new(1), unreadable: Mutex::default() }
+        let (refreshing, unreadable) = Default::default();
+        State { kept: Kept::new(KEPT_BYTES_MAX), refreshing, unreadable }
     }
 }
 
@@ -60,6 +63,8 @@ impl Default for State {
 pub const FILES_MAX: usize = 100_000;
 /// A README, a config: people write larger ones by mistake.
 const FILE_BYTES_MAX: u64 = 4 << 20;
+/// Of a card, for searches.
+const TEXT_BYTES_MAX: usize = 32 << 10;
 const KEPT_BYTES_MAX: usize = 64 << 20;
 /// Repositories whose rows are looked for at once.
 const REFRESHED: u32 = 500;
@@ -98,7 +103,7 @@ impl Known {
         let of_file = |file: &File| file.path.len() + size_of::<File>() + size_of::<BlobOf>();
         // As a value, and as the facts it was made from.
         let document = 6 * self.document.to_string().len();
-        self.files.iter().map(of_file).sum::<usize>() + document
+        self.files.iter().map(of_file).sum::<usize>() + document + self.text.len()
     }
 }
 
@@ -132,7 +137,8 @@ impl At {
             tokenizer_config: tokenizer_config.as_ref(),
         });
         let document = serde_json::to_value(&facts).map_err(HubError::internal)?;
-        Ok(Known { facts, document, files, files_cut, blobs: OnceLock::new() })
+        let text = text_of(card.as_ref().map(|card| &card.data), body);
+        Ok(Known { facts, document, files, files_cut, text, blobs: OnceLock::new() })
     }
 
     fn json(&self, path: &str) -> Result<Option<Value>, HubError> {
@@ -141,46 +147,99 @@ impl At {
     }
 }
 
+/// The titles that a card gives, and what it says below; cut, since people paste whole books.
+fn text_of(card: Option<&Value>, body: &[u8]) -> Box<str> {
+    let mut text = String::new();
+    for key in ["pretty_name", "title", "short_description"] {
+        if let Some(title) = card.and_then(|card| card.get(key)?.as_str()) {
+            text.push_str(title);
+            text.push('\n');
+        }
+    }
+    text.push_str(&String::from_utf8_lossy(&body[..body.len().min(TEXT_BYTES_MAX)]));
+    // FTS5 reads a text to its first NUL.
+    text.replace('\0', " ").into()
+}
+
+impl Known {
+    /// In lists.
+    fn found_by(&self) -> FoundBy {
+        let named = |kind: &str, names: &[String]| -> Vec<String> {
+            names.iter().map(|name| format!("{kind}:{name}")).collect()
+        };
+        let mut terms = named("models", &self.facts.models);
+        terms.extend(named("datasets", &self.facts.datasets));
+        if !terms.is_empty() {
+            terms.push("linked".to_owned());
+        }
+        FoundBy { terms, text: self.text.to_string() }
+    }
+}
+
 impl Hub {
     /// Brings the rows of facts up to date with the default branches, as they are now. A repository that cannot be read
     /// stops nothing; fsck tells of it.
     pub async fn refresh(&self) -> Result<(), HubError> {
-        let _one = self.0.facts.refreshing.acquire().await.map_err(HubError::internal)?;
+        let hub = self.clone();
+        // In a task of its own: what it took to look at, it looks at, though who asked for it leaves.
+        let refreshed = tokio::spawn(async move {
+            let mut started = hub.0.facts.refreshing.lock().await;
+            let refreshed = hub.refresh_moved(&mut started).await;
+            *started &= refreshed.is_ok();
+            refreshed
+        });
+        refreshed.await.map_err(HubError::internal)?
+    }
+
+    async fn refresh_moved(&self, started: &mut bool) -> Result<(), HubError> {
+        if !*started {
+            // What moved before this process began to look.
+            let mut after = RepoId(0);
+            loop {
+                let old = self.0.database.repos_with_old_facts(after, REFRESHED)?;
+                let Some(last) = old.last() else { break };
+                after = *last;
+                self.refresh_these(&old).await?;
+            }
+            *started = true;
+        }
+        let now_ms = self.0.database.clock().now_ms();
+        let again: Vec<RepoId> = {
+            let unreadable = self.0.facts.unreadable.lock();
+            unreadable.iter().filter(|(_, at)| now_ms >= **at).map(|(id, _)| *id).collect()
+        };
+        self.refresh_these(&again).await?;
         for _ in 0..ROUNDS_MAX {
-            if !self.refresh_some().await? {
+            let moved = self.0.database.take_moved(REFRESHED as usize);
+            if moved.is_empty() {
                 break;
             }
+            self.refresh_these(&moved).await?;
         }
         Ok(())
     }
 
-    /// False if there were no more.
-    async fn refresh_some(&self) -> Result<bool, HubError> {
-        let state = &self.0.facts;
-        let left_out = u32::try_from(state.unreadable.lock().len()).unwrap_or(u32::MAX);
-        let limit = REFRESHED.saturating_add(left_out);
-        let old = self.0.database.repos_with_old_facts(limit)?;
-        let more = old.len() >= limit as usize;
-        for id in old {
-            let Some(repo) = self.0.database.repo(id)? else { continue };
-            let now_ms = self.0.database.clock().now_ms();
-            let is_left_out =
-                |&(generation, until_ms): &(i64, i64)| generation == repo.generation && now_ms < until_ms;
-            if state.unreadable.lock().get(&id).is_some_and(is_left_out) {
+    async fn refresh_these(&self, repos: &[RepoId]) -> Result<(), HubError> {
+        for id in repos {
+            let repo = self.0.database.repo(*id)?;
+            let Some(repo) = repo.filter(|repo| repo.state == RepoState::Live) else {
+                self.0.facts.unreadable.lock().remove(id);
                 continue;
-            }
-            let (hub, path, generation) = (self.clone(), repo.path.clone(), repo.generation);
+            };
+            let (hub, path) = (self.clone(), repo.path.clone());
             // In a task of its own, since what it reads may be damaged in any way.
             let refreshed = tokio::spawn(async move { hub.refresh_one(&repo).await });
             let refreshed = refreshed.await.map_err(HubError::internal).flatten();
+            let unreadable = &self.0.facts.unreadable;
             if let Err(error) = refreshed {
                 tracing::warn!(repo = %path, %error, "what the card says cannot be found out");
-                state.unreadable.lock().insert(id, (generation, now_ms + TRIED_AGAIN_MS));
+                let now_ms = self.0.database.clock().now_ms();
+                unreadable.lock().insert(*id, now_ms + TRIED_AGAIN_MS);
             } else {
-                state.unreadable.lock().remove(&id);
+                unreadable.lock().remove(id);
             }
         }
-        Ok(more)
+        Ok(())
     }
 
     async fn refresh_one(&self, repo: &Repo) -> Result<(), HubError> {
@@ -188,24 +247,27 @@ impl Hub {
             Err(HubError::RepoNotFound) => return Ok(()),
             other => other?,
         };
-        let row = match snapshot.head_target().map(|row| row.peeled.unwrap_or(row.oid)) {
-            None => Row {
-                commit: None,
-                modified_ms: repo.created_ms,
-                tags: Vec::new(),
-                document: "{}".to_owned(),
-            },
+        let tip = snapshot.head_target().map(|row| row.peeled.unwrap_or(row.oid));
+        if self.0.database.facts(repo.id)?.is_some_and(|facts| facts.commit == tip) {
+            return Ok(());
+        }
+        let (row, found_by) = match tip {
+            None => {
+                let (modified_ms, document) = (repo.created_ms, "{}".to_owned());
+                (Row { commit: None, modified_ms, tags: Vec::new(), document }, FoundBy::default())
+            }
             Some(tip) => {
                 let at = At::of(snapshot, tip)?;
                 let known = self.known(&at).await?;
-                Row {
+                let row = Row {
                     commit: Some(tip),
                     modified_ms: at.modified_ms()?,
                     tags: known.facts.tags.clone(),
                     document: known.document.to_string(),
-                }
+                };
+                (row, known.found_by())
             }
         };
-        Ok(self.0.database.set_facts(repo.id, row).await?)
+        Ok(self.0.database.set_facts(repo.id, row, found_by).await?)
     }
 }

@@ -1,7 +1,7 @@
 //! What the API says a repository is.
 
 use auth::{Authorized, Discover};
-use database::{Gating, Repo, RepoKind, Visibility};
+use database::{Counts, Gating, Repo, RepoKind, Visibility};
 use serde_json::{Map, Value, json};
 
 use crate::at::At;
@@ -42,6 +42,7 @@ impl Hub {
         };
         let mut fields = Map::new();
         identity(repo, &mut fields);
+        counted(&self.0.database.counts(repo.id)?, &mut fields);
         fields.insert("sha".into(), at.map_or(Value::Null, |at| at.commit.to_string().into()));
         let modified_ms = at.map(At::modified_ms).transpose()?.unwrap_or(repo.created_ms);
         fields.insert("lastModified".into(), iso(modified_ms).into());
@@ -88,10 +89,14 @@ pub(crate) fn identity(repo: &Repo, fields: &mut Map<String, Value>) {
     fields.insert("gated".into(), gated);
     fields.insert("disabled".into(), false.into());
     fields.insert("createdAt".into(), iso(repo.created_ms).into());
-    // Counted by nobody yet.
-    fields.insert("downloads".into(), 0.into());
-    fields.insert("downloadsAllTime".into(), 0.into());
-    fields.insert("likes".into(), 0.into());
+}
+
+/// How many like it and download it.
+pub(crate) fn counted(counts: &Counts, fields: &mut Map<String, Value>) {
+    fields.insert("downloads".into(), counts.downloads.into());
+    fields.insert("downloadsAllTime".into(), counts.downloads_all.into());
+    fields.insert("likes".into(), counts.likes.into());
+    fields.insert("trendingScore".into(), counts.trending.into());
 }
 
 /// What the document of facts tells, under the API's names.

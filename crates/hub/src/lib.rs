@@ -9,14 +9,17 @@
 
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
 
+pub mod access;
 pub mod at;
 pub mod card;
+pub mod collections;
 pub mod commit_lines;
 pub mod compare;
 pub mod copies;
 mod dates;
 mod defaults;
 pub mod discussions;
+pub mod downloads;
 mod error;
 pub mod facts;
 pub mod files;
@@ -24,6 +27,7 @@ pub mod history;
 pub mod info;
 mod kept;
 pub mod large_files;
+pub mod likes;
 pub mod listing;
 pub mod people;
 pub mod preupload;
@@ -31,6 +35,7 @@ pub mod refs;
 pub mod repos;
 pub mod resolve;
 mod rules;
+pub mod search;
 pub mod upload;
 
 use std::sync::{Arc, LazyLock};
@@ -56,6 +61,7 @@ struct Inner {
     settings: Settings,
     facts: facts::State,
     orders: history::Orders,
+    downloads: downloads::Downloads,
 }
 
 /// What an administrator set.
@@ -79,8 +85,8 @@ impl Hub {
         settings: Settings,
     ) -> Hub {
         let facts = facts::State::default();
-        let orders = history::orders();
-        Hub(Arc::new(Inner { database, repositories, changes, objects, settings, facts, orders }))
+        let (orders, downloads) = (history::orders(), downloads::Downloads::default());
+        Hub(Arc::new(Inner { database, repositories, changes, objects, settings, facts, orders, downloads }))
     }
 
     pub fn database(&self) -> &Database {

@@ -5,18 +5,22 @@ use database::{Listing, Order, Place, RepoId, RepoKind};
 use serde_json::{Map, Value};
 
 use crate::at::At;
-use crate::info::{chosen, identity, of_facts, siblings};
+use crate::info::{chosen, counted, identity, of_facts, siblings};
 use crate::{Hub, HubError, blocking};
 
 /// What is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     pub author: Option<String>,
-    pub search: Option<String>,
+    /// All of these words, each a part of the name.
+    pub search: Vec<String>,
     /// All of these tags.
     pub tags: Vec<String>,
+    /// Of Spaces, what they use: see [`database::FoundBy`].
+    pub terms: Vec<String>,
     pub gated: Option<bool>,
-    pub sort: Sort,
+    pub order: Order,
+    pub ascending: bool,
     pub limit: Option<u32>,
     pub cursor: Option<String>,
     pub expand: Vec<String>,
@@ -26,24 +30,21 @@ pub struct Query {
     pub config: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sort {
-    #[default]
-    Created,
-    Modified,
-}
-
-impl Sort {
-    /// What is not counted is the same for all.
-    pub fn named(name: &str) -> Option<Sort> {
-        match name {
-            "createdAt" | "created_at" | "downloads" | "likes" | "likes7d" | "trendingScore"
-            | "trending_score" => Some(Sort::Created),
-            "lastModified" | "last_modified" => Some(Sort::Modified),
-            _ => None,
-        }
+/// By the names that clients use.
+pub fn order_named(name: &str) -> Option<Order> {
+    match name {
+        // How many parameters models have is not known: they are all the same in that.
+        "createdAt" | "created_at" | "num_parameters" => Some(Order::Created),
+        "lastModified" | "last_modified" => Some(Order::Modified),
+        "downloads" => Some(Order::Downloads),
+        "likes" => Some(Order::Likes),
+        "trendingScore" | "trending_score" | "trending" | "likes7d" => Some(Order::Trending),
+        _ => None,
     }
 }
+
+/// Words and tags of one query.
+const TERMS_MAX: usize = 32;
 
 #[derive(Debug)]
 pub struct Page {
@@ -62,17 +63,21 @@ impl Hub {
         self.refresh().await?;
         let limit = query.limit.unwrap_or(PAGE).clamp(1, PAGE_MAX);
         let after = query.cursor.as_deref().map(parse_cursor).transpose()?;
+        if query.search.len() + query.tags.len() + query.terms.len() > TERMS_MAX {
+            return Err(HubError::Invalid(format!(
+                "a list is filtered by {TERMS_MAX} words and tags at most"
+            )));
+        }
         let listing = Listing {
             kind,
             seen: auth::seen(self.0.settings.auth, identity),
             namespace: query.author.as_ref().map(|author| author.to_ascii_lowercase()),
-            search: query.search.clone().filter(|search| !search.is_empty()),
+            search: query.search.iter().map(|word| word.to_ascii_lowercase()).collect(),
             tags: query.tags.clone(),
+            terms: query.terms.clone(),
             gated: query.gated,
-            order: match query.sort {
-                Sort::Created => Order::Created,
-                Sort::Modified => Order::Modified,
-            },
+            order: query.order,
+            ascending: query.ascending,
             after,
             limit: limit + 1,
         };
@@ -107,9 +112,14 @@ impl Hub {
     }
 }
 
-fn entry(listed: &database::Listed, siblings: Option<Value>, query: &Query) -> Result<Value, HubError> {
+pub(crate) fn entry(
+    listed: &database::Listed,
+    siblings: Option<Value>,
+    query: &Query,
+) -> Result<Value, HubError> {
     let mut fields = Map::new();
     identity(&listed.repo, &mut fields);
+    counted(&listed.counts, &mut fields);
     let facts = match &listed.facts {
         None => None,
         Some(facts) => Some(serde_json::from_str(&facts.document).map_err(HubError::internal)?),
@@ -136,13 +146,13 @@ fn entry(listed: &database::Listed, siblings: Option<Value>, query: &Query) -> R
 }
 
 fn cursor(place: Place) -> String {
-    format!("{}-{}", place.ms, place.repo.0)
+    format!("{}-{}", place.key, place.repo.0)
 }
 
 fn parse_cursor(text: &str) -> Result<Place, HubError> {
     let place = text
         .rsplit_once('-')
-        .and_then(|(ms, repo)| Some(Place { ms: ms.parse().ok()?, repo: RepoId(repo.parse().ok()?) }));
+        .and_then(|(key, repo)| Some(Place { key: key.parse().ok()?, repo: RepoId(repo.parse().ok()?) }));
     place.ok_or_else(|| HubError::Invalid("this cursor is not one of ours".to_owned()))
 }
 
@@ -152,9 +162,9 @@ mod tests {
 
     #[test]
     fn cursors() {
-        let place = Place { ms: 1_700_000_000_000, repo: RepoId(7) };
+        let place = Place { key: 1_700_000_000_000, repo: RepoId(7) };
         assert_eq!(parse_cursor(&cursor(place)).unwrap(), place);
-        let before_1970 = Place { ms: -5, repo: RepoId(1) };
+        let before_1970 = Place { key: -5, repo: RepoId(1) };
         assert_eq!(parse_cursor(&cursor(before_1970)).unwrap(), before_1970);
         for bad in ["", "1", "a-b", "1-", "-1"] {
             assert!(parse_cursor(bad).is_err(), "{bad}");

@@ -93,7 +93,7 @@ impl Hub {
     }
 
     /// A closed hub tells strangers nothing.
-    fn may_look(&self, identity: &Identity) -> Result<(), HubError> {
+    pub(crate) fn may_look(&self, identity: &Identity) -> Result<(), HubError> {
         match identity.principal().is_some() || self.0.settings.auth.anonymous_read {
             true => Ok(()),
             false => Err(auth::Denied::Unauthenticated.into()),

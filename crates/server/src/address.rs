@@ -1,11 +1,25 @@
 //! Under which address clients reach this server.
 
+use std::net::IpAddr;
+
 use http::{HeaderMap, header};
 
 use crate::config::Config;
 
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 const FORWARDED_HOST: &str = "x-forwarded-host";
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Client(pub IpAddr);
+
+/// The one that the proxy in front of us met, if there is one: it is the last in the list, what stands before is hearsay.
+pub(crate) fn client(peer: IpAddr, headers: &HeaderMap) -> Client {
+    let last = headers.get_all(FORWARDED_FOR).iter().next_back();
+    let last = last.and_then(|list| list.to_str().ok()?.rsplit(',').next()?.trim().parse().ok());
+    Client(last.unwrap_or(peer))
+}
 
 /// `scheme://host[:port]`: `server.public_url`, else what a proxy says it was asked for, else what the request was sent
 /// to.
@@ -28,6 +42,7 @@ pub(crate) fn base_url(config: &Config, headers: &HeaderMap) -> String {
 pub(crate) fn forget_proxies(headers: &mut HeaderMap) {
     headers.remove(FORWARDED_PROTO);
     headers.remove(FORWARDED_HOST);
+    headers.remove(FORWARDED_FOR);
 }
 
 /// What may stand in a page or an address as it is: a name or address and a port.
@@ -41,6 +56,16 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+
+    #[test]
+    fn where_a_request_came_from() {
+        let (peer, mut headers) = ("10.0.0.1".parse().unwrap(), HeaderMap::new());
+        assert_eq!(client(peer, &headers), Client(peer));
+        headers.insert(FORWARDED_FOR, HeaderValue::from_static("1.1.1.1, 192.0.2.7"));
+        assert_eq!(client(peer, &headers), Client("192.0.2.7".parse().unwrap()));
+        headers.insert(FORWARDED_FOR, HeaderValue::from_static("unknown"));
+        assert_eq!(client(peer, &headers), Client(peer));
+    }
 
     #[test]
     fn hosts_that_may_stand_in_a_page() {

@@ -3,7 +3,7 @@
 //! Whether a repository is missing or may not be seen makes no difference to any answer.
 
 use auth::{Authorized, Credential, Denied, Identity, Propose, Right};
-use database::{Found, Repo};
+use database::{AccessStatus, Found, Repo};
 use http::{HeaderMap, header};
 
 use crate::error::{Error, PUSH_FORBIDDEN};
@@ -47,17 +47,32 @@ impl Visitor {
     pub(crate) fn may<A: Right>(&self, server: &Server) -> Result<Authorized<A>, Error> {
         auth::authorize::<A>(server.node.auth, &self.identity, self.repo.clone()).map_err(|denied| {
             match denied {
-                Denied::Gated { anonymous } => {
-                    let path = &self.repo.path;
-                    Error::Gated {
-                        kind: hub::repos::kind_name(path.kind),
-                        repo: hub::repos::id(path),
-                        anonymous,
-                    }
-                }
+                Denied::Gated { anonymous } => self.gated(server, anonymous),
                 other => other.into(),
             }
         })
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Who asked already is told what became of it.
+    fn gated(&self, server: &Server, anonymous: bool) -> Error {
+        let path = &self.repo.path;
+        let (kind, repo) = (hub::repos::kind_name(path.kind), hub::repos::id(path));
+        let user = self.identity.principal().map(|principal| principal.user.id);
+        let asked = user.map_or(Ok(None), |user| server.node.database.access_status(self.repo.id, user));
+        match asked {
+            Err(error) => error.into(),
+            Ok(Some(AccessStatus::Pending)) => Error::NotLetIn(format!(
+                "Your request to access {kind} {repo} is awaiting a review from the repo authors."
+            )),
+            Ok(Some(AccessStatus::Rejected)) => Error::NotLetIn(format!(
+                "Your request to access {kind} {repo} has been rejected by the repo's authors."
+            )),
+            Ok(Some(AccessStatus::Accepted) | None) => Error::Gated { kind, repo, anonymous },
+        }
     }
 
     /// For pushes. Who may propose but not write, and has no pull request here to push to, is told before the upload

@@ -75,6 +75,9 @@ pub enum Error {
         "Access to {kind} {repo} is restricted and you are not in the authorized list. Ask its owner for access."
     )]
     Gated { kind: &'static str, repo: String, anonymous: bool },
+    /// They asked, and were not let in.
+    #[error("{0}")]
+    NotLetIn(String),
     /// To the address that the repository has now.
     #[error("the repository was renamed: {0}")]
     Moved(String),
@@ -83,6 +86,9 @@ pub enum Error {
     /// A repository that is to be made is there already, under this address.
     #[error("{message}")]
     Exists { message: String, url: String },
+    /// The same of a collection, by its slug.
+    #[error("{message}")]
+    CollectionExists { message: String, slug: String },
     #[error("{0}")]
     NotImplemented(String),
     #[error("{0}")]
@@ -146,12 +152,12 @@ impl Error {
             Error::NotFound | Error::RepoNotFound => StatusCode::NOT_FOUND,
             Error::RevisionNotFound(_) | Error::EntryNotFound { .. } => StatusCode::NOT_FOUND,
             Error::Malformed(_) => StatusCode::BAD_REQUEST,
-            Error::NotAllowed(_) => StatusCode::FORBIDDEN,
+            Error::NotAllowed(_) | Error::NotLetIn(_) => StatusCode::FORBIDDEN,
             Error::Gated { anonymous: true, .. } => StatusCode::UNAUTHORIZED,
             Error::Gated { anonymous: false, .. } => StatusCode::FORBIDDEN,
             Error::Moved(_) => StatusCode::TEMPORARY_REDIRECT,
             Error::Stale(_) => StatusCode::PRECONDITION_FAILED,
-            Error::Exists { .. } => StatusCode::CONFLICT,
+            Error::Exists { .. } | Error::CollectionExists { .. } => StatusCode::CONFLICT,
             Error::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Error::QuotaExceeded(_) => StatusCode::INSUFFICIENT_STORAGE,
             Error::TryAgain(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -212,10 +218,13 @@ impl Error {
         }
         match self {
             // Which a browser does not turn into a dialogue.
-            Error::Unauthenticated | Error::Credential(_) if dialect == Dialect::Lfs => {
+            Error::Unauthenticated | Error::Credential(_) | Error::Gated { anonymous: true, .. }
+                if dialect == Dialect::Lfs =>
+            {
                 headers.insert(LFS_AUTHENTICATE, REALM);
             }
-            Error::Unauthenticated | Error::Credential(_) => {
+            // Without it git sends no credentials, also if it has some.
+            Error::Unauthenticated | Error::Credential(_) | Error::Gated { anonymous: true, .. } => {
                 headers.insert(header::WWW_AUTHENTICATE, REALM);
             }
             Error::NoSuchRange { size } => {
@@ -247,6 +256,7 @@ impl Error {
     fn hub_body(&self, message: &str) -> String {
         let document = match self {
             Error::Exists { url, .. } => serde_json::json!({ "error": message, "url": url }),
+            Error::CollectionExists { slug, .. } => serde_json::json!({ "error": message, "slug": slug }),
             _ => serde_json::json!({ "error": message }),
         };
         document.to_string()
@@ -270,11 +280,11 @@ impl Error {
             Error::Unauthenticated | Error::RepoNotFound => "RepoNotFound",
             Error::RevisionNotFound(_) => "RevisionNotFound",
             Error::EntryNotFound { .. } => "EntryNotFound",
-            Error::Gated { .. } => "GatedRepo",
+            Error::Gated { .. } | Error::NotLetIn(_) => "GatedRepo",
             Error::NotAllowed(_) => "Forbidden",
             Error::Moved(_) => "Moved",
             Error::Stale(_) => "PreconditionFailed",
-            Error::Exists { .. } | Error::Conflict(_) => "Conflict",
+            Error::Exists { .. } | Error::CollectionExists { .. } | Error::Conflict(_) => "Conflict",
             Error::NotImplemented(_) => "NotImplemented",
             Error::QuotaExceeded(_) => "QuotaExceeded",
             Error::TryAgain(_) => "Busy",
@@ -366,6 +376,7 @@ impl From<HubError> for Error {
             HubError::NotFound(_) => Error::Missing(text),
             HubError::Conflict(_) => Error::Conflict(text),
             HubError::Exists { path, .. } => Error::Exists { message: text, url: format!("/{path}") },
+            HubError::CollectionExists { slug } => Error::CollectionExists { message: text, slug },
             HubError::Stale(_) => Error::Stale(text),
             HubError::TooLarge(_) => Error::TooMany(text),
             HubError::QuotaExceeded(_) => Error::QuotaExceeded(text),

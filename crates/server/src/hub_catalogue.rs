@@ -76,6 +76,29 @@ pub(crate) const SERVED: &[Row] = &[
     served("hub.treesize", GET, "/api/{type}/{repo}/treesize/{revision}/{path…}"),
     served("hub.storage", GET, "/api/settings/repositories"),
     served("hub.storage", GET, "/api/organizations/{name}/settings/repositories"),
+    served("hub.tags", GET, "/api/models-tags-by-type"),
+    served("hub.tags", GET, "/api/datasets-tags-by-type"),
+    served("hub.quicksearch", GET, "/api/quicksearch"),
+    served("hub.trending", GET, "/api/trending"),
+    served("hub.like", "POST, DELETE", "/api/{type}/{repo}/like"),
+    served("hub.likers", GET, "/api/{type}/{repo}/likers"),
+    served("hub.likes", GET, "/api/users/{name}/likes"),
+    served("hub.ask-access", POST, "/{repo}/ask-access"),
+    served("hub.access.list", GET, "/api/{type}/{repo}/user-access-request/pending"),
+    served("hub.access.list", GET, "/api/{type}/{repo}/user-access-request/accepted"),
+    served("hub.access.list", GET, "/api/{type}/{repo}/user-access-request/rejected"),
+    served("hub.access.handle", POST, "/api/{type}/{repo}/user-access-request/handle"),
+    served("hub.access.grant", POST, "/api/{type}/{repo}/user-access-request/grant"),
+    served("hub.access.cancel", POST, "/api/{type}/{repo}/user-access-request/cancel"),
+    served("hub.access.report", GET, "/api/{type}/{repo}/user-access-report"),
+    served("hub.collections", GET, "/api/collections"),
+    served("hub.collection.create", POST, "/api/collections"),
+    served("hub.collection", GET, "/api/collections/{namespace}/{slug}"),
+    served("hub.collection.edit", "PATCH", "/api/collections/{namespace}/{slug}"),
+    served("hub.collection.delete", "DELETE", "/api/collections/{namespace}/{slug}"),
+    served("hub.collection.add", POST, "/api/collections/{namespace}/{slug}/items"),
+    served("hub.collection.item", "PATCH", "/api/collections/{namespace}/{slug}/items/{item}"),
+    served("hub.collection.drop", "DELETE", "/api/collections/{namespace}/{slug}/items/{item}"),
     served("hub.validate-yaml", POST, "/api/validate-yaml"),
     served("hub.agent-harnesses", GET, "/api/agent-harnesses"),
     served("hub.telemetry", "GET, HEAD, POST", "/api/telemetry/{topic…}"),
@@ -87,7 +110,6 @@ pub(crate) const SERVED: &[Row] = &[
 const ANY: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const GET_OR_POST: &str = "GET, HEAD, POST";
 
-const GATES: &str = "requests for access: the owner of a repository decides who is let in";
 const SPACES: &str = "running Spaces";
 const FOLLOWERS: &str = "followers";
 const ORGANIZATIONS: &str = "the administration of organizations over its API: use `granary org`";
@@ -104,12 +126,7 @@ pub(crate) const REFUSED: &[Row] = &[
     refused(GET, "/api/{type}/{repo}/scan", "scans for malware"),
     refused(GET, "/api/{type}/{repo}/jwt", "tokens of one repository"),
     refused(GET_OR_POST, "/api/{type}/{repo}/resource-group", "resource groups"),
-    refused("POST, DELETE", "/api/{type}/{repo}/like", "likes"),
-    refused(GET, "/api/{type}/{repo}/likers", "likes"),
-    refused(GET, "/api/users/{name}/likes", "likes"),
-    refused(GET_OR_POST, "/api/{type}/{repo}/user-access-request/{path…}", GATES),
-    refused(GET_OR_POST, "/api/{type}/{repo}/user-access-report", GATES),
-    refused(POST, "/{repo}/ask-access", GATES),
+    refused(POST, "/api/{type}/{repo}/user-access-request/batch", "decisions on many requests at once"),
     refused(GET, "/api/datasets/{repo}/leaderboard", "leaderboards"),
     refused(GET, "/api/datasets/{repo}/parquet/{path…}", "conversion to Parquet"),
     refused(GET, "/api/datasets/{repo}/croissant", "Croissant metadata"),
@@ -126,14 +143,6 @@ pub(crate) const REFUSED: &[Row] = &[
     refused(GET, "/api/spaces/hardware", SPACES),
     refused(GET, "/api/spaces/templates", SPACES),
     refused(GET, "/api/spaces/semantic-search", "search by meaning"),
-    refused(GET, "/api/models-tags-by-type", "lists of all tags"),
-    refused(GET, "/api/datasets-tags-by-type", "lists of all tags"),
-    refused(
-        GET,
-        "/api/quicksearch",
-        "search of everything at once: list models, datasets or spaces by `search`",
-    ),
-    refused(GET, "/api/trending", "trending repositories"),
     refused(GET, "/api/users/{name}/followers", FOLLOWERS),
     refused(GET, "/api/users/{name}/following", FOLLOWERS),
     refused(GET, "/api/organizations/{name}/followers", FOLLOWERS),
@@ -144,7 +153,7 @@ pub(crate) const REFUSED: &[Row] = &[
     refused(ANY, "/api/organizations/{name}/scim/{path…}", "SCIM"),
     refused(ANY, "/api/settings/webhooks/{path…}", "webhooks"),
     refused(ANY, "/api/notifications/{path…}", "notifications"),
-    refused(ANY, "/api/collections/{path…}", "collections"),
+    refused(POST, "/api/collections/{namespace}/{slug}/resource-group", "resource groups"),
     refused(GET_OR_POST, "/api/posts/{path…}", "posts"),
     refused(GET, "/api/papers/{path…}", PAPERS),
     refused(GET, "/api/daily_papers", PAPERS),
@@ -214,7 +223,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::hub_route::{HubRoute, labels};
+    use crate::hub_route::{DiscussionRoute, HubRoute, PeopleRoute, ToolRoute};
     use crate::route::{Dialect, NoRoute, Origin, Route};
 
     const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -246,7 +255,9 @@ mod tests {
 
     #[test]
     fn every_route_has_a_row() {
-        let routes: BTreeSet<&str> = labels().chain(["preflight"]).collect();
+        let nested = [DiscussionRoute::LABELS, ToolRoute::LABELS, PeopleRoute::LABELS].concat();
+        let routes: BTreeSet<&str> =
+            HubRoute::LABELS.iter().copied().chain(nested).chain(["preflight"]).collect();
         let rows: BTreeSet<&str> = SERVED.iter().chain(REFUSED).map(|row| row.label).collect();
         assert_eq!(routes, rows);
     }

@@ -6,6 +6,7 @@
 //! The whole list, with what is refused on purpose, is `hub_catalogue`.
 
 mod discussions;
+mod people;
 mod tools;
 
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ pub use discussions::DiscussionRoute;
 
 use crate::hub_catalogue;
 use crate::route::{NoRoute, Target};
+pub use people::PeopleRoute;
 pub use tools::ToolRoute;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +84,8 @@ pub enum HubRoute {
     Tasks,
     /// History and large files, looked at and put in order.
     Tools(ToolRoute),
+    /// What people do beside changing repositories.
+    People(PeopleRoute),
     /// What this hub does not do, and says so: see `hub_catalogue::REFUSED`.
     Refused { what: &'static str },
 }
@@ -94,6 +98,9 @@ impl HubRoute {
     pub(crate) fn api(method: &Method, rest: &[&str]) -> Result<HubRoute, NoRoute> {
         let rest = decoded(rest).ok_or(NOT_FOUND)?;
         let rest: Vec<&str> = rest.iter().map(AsRef::as_ref).collect();
+        if let Some(route) = people::api(method, &rest) {
+            return route;
+        }
         let (allow, route) = match rest.as_slice() {
             ["whoami-v2"] => (GET, HubRoute::WhoAmI),
             ["users", name, "overview"] => (GET, HubRoute::UserOverview { name: (*name).to_owned() }),
@@ -149,8 +156,11 @@ impl HubRoute {
     }
 
     pub(crate) fn takes_a_body(&self) -> bool {
-        if let HubRoute::Discussions(route) = self {
-            return route.takes_a_body();
+        match self {
+            HubRoute::Discussions(route) => return route.takes_a_body(),
+            HubRoute::Tools(route) => return route.takes_a_body(),
+            HubRoute::People(route) => return route.takes_a_body(),
+            _ => {}
         }
         matches!(
             self,
@@ -169,25 +179,24 @@ impl HubRoute {
 
 /// Gives every route its label for logs and metrics, each of which has its rows in `hub_catalogue`.
 macro_rules! labels {
-    ($($route:ident => $label:literal,)*) => {
-        impl HubRoute {
+    ($routes:ident: $($route:ident => $label:literal,)* $(; $($nested:ident,)*)?) => {
+        impl $routes {
             pub(crate) fn name(&self) -> &'static str {
                 match self {
-                    $(HubRoute::$route { .. } => $label,)*
-                    HubRoute::Discussions(route) => route.name(),
-                    HubRoute::Tools(route) => route.name(),
+                    $($routes::$route { .. } => $label,)*
+                    $($($routes::$nested(route) => route.name(),)*)?
                 }
             }
-        }
 
-        #[cfg(test)]
-        pub(crate) fn labels() -> impl Iterator<Item = &'static str> {
-            [$($label,)*].into_iter().chain(DiscussionRoute::LABELS.iter().copied()).chain(tools::LABELS.iter().copied())
+            #[cfg(test)]
+            pub(crate) const LABELS: &[&str] = &[$($label,)*];
         }
     };
 }
+use labels;
 
 labels! {
+    HubRoute:
     WhoAmI => "hub.whoami",
     UserOverview => "hub.user",
     OrgOverview => "hub.org",
@@ -217,6 +226,10 @@ labels! {
     Telemetry => "hub.telemetry",
     Tasks => "hub.tasks",
     Refused => "hub.refused",
+    ;
+    Discussions,
+    People,
+    Tools,
 }
 
 const NOT_FOUND: NoRoute = NoRoute::NotFound(crate::route::Dialect::Hub);

@@ -1,5 +1,5 @@
 //! The background: maintenance of repositories, sweep of blobs, manifests; proofs of objects that a restart interrupted;
-//! a look at the bucket once a day.
+//! a look at the bucket once a day; downloads, from memory to rows.
 //!
 //! What is due is in the rows, by the shared clock; so nothing is scheduled here and nothing is lost by a restart.
 
@@ -17,6 +17,9 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
 /// How long a stopping server waits for a run to end. One that is cut off leaves what a crash leaves: nothing wrong.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Between two times that downloads are written.
+const COUNTS_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Between two looks at whether the bucket is to be examined; so soon, too, it is tried again if that failed.
 const BUCKET_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -26,7 +29,24 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     resume_claims(&node).await;
     let interval = node.config.maintenance.interval.duration();
     let maintenance = rounds(&node.maintenance, interval, &stop, || maintain(Arc::clone(&node)));
-    tokio::join!(maintenance, watch_bucket(&node, &stop));
+    // Nobody wakes it: what was counted can wait.
+    let never = Notify::new();
+    let counting = rounds(&never, COUNTS_INTERVAL, &stop, || write_downloads(Arc::clone(&node)));
+    tokio::join!(maintenance, counting, watch_bucket(&node, &stop));
+}
+
+/// False if it failed.
+async fn write_downloads(node: Arc<Node>) -> bool {
+    match node.hub.write_downloads().await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "downloads are not written; they are kept in memory"
+            );
+            false
+        }
+    }
 }
 
 /// Reads back what was claimed and not proven when this process last ended.
@@ -93,7 +113,7 @@ async fn maintain(node: Arc<Node>) -> bool {
             if let Err(error) = node.hub.refresh().await {
                 tracing::warn!(%error, "what cards say is not up to date");
             }
-            true
+            write_downloads(node).await
         }
         Err(error) => {
             tracing::error!(

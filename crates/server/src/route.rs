@@ -343,7 +343,14 @@ fn hub(method: &Method, raw_path: &str) -> Option<Result<HubRoute, NoRoute>> {
             let kind = if *kind == "datasets" { RepoKind::Dataset } else { RepoKind::Space };
             Some(HubRoute::file(method, Target::new(kind, namespace, name), verb, rest))
         }
+        [kind @ ("datasets" | "spaces"), namespace, name, "ask-access"] => {
+            let kind = if *kind == "datasets" { RepoKind::Dataset } else { RepoKind::Space };
+            Some(HubRoute::ask_access(method, Target::new(kind, namespace, name)))
+        }
         [first, ..] if is_reserved(first) => HubRoute::refused(method, &segments),
+        [namespace, name, "ask-access"] => {
+            Some(HubRoute::ask_access(method, Target::new(RepoKind::Model, namespace, name)))
+        }
         [namespace, name, verb @ ("resolve" | "raw"), rest @ ..] => {
             Some(HubRoute::file(method, Target::new(RepoKind::Model, namespace, name), verb, rest))
         }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -234,14 +235,16 @@ async fn connection(server: Arc<Server>, stream: TcpStream, origin: Origin, _per
         write: configured.write_timeout.duration(),
     };
     let (phase, files) = (Phase::new(), Arc::<Files>::default());
-    let peer = stream.peer_addr().map(|peer| peer.ip());
-    let is_proxy =
-        peer.is_ok_and(|peer| configured.trusted_proxies.iter().any(|network| network.contains(peer)));
+    // A socket that has no peer any more brings no request either.
+    let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let is_proxy = configured.trusted_proxies.iter().any(|network| network.contains(peer));
     let io = TokioIo::new(Connection::new(stream, timeouts, Arc::clone(&phase), Arc::clone(&files)));
     let service = service_fn(|mut request: ::http::Request<Incoming>| {
         if !is_proxy {
             address::forget_proxies(request.headers_mut());
         }
+        let client = address::client(peer, request.headers());
+        request.extensions_mut().insert(client);
         http::handle(Arc::clone(&server), Arc::clone(&phase), Arc::clone(&files), origin, request)
     });
     let mut connection = std::pin::pin!(

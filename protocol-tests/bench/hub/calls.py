@@ -12,11 +12,11 @@ COMMON = {
 
 
 def request(method, href, token, body=b"", **headers):
-    """Header names are written with underscores. To HEAD nothing may be compressed: the length is asked for."""
+    """`token` is None for nobody's. Header names are written with underscores. To HEAD nothing may be compressed: the length is asked for."""
     more = {name.replace("_", "-").title(): value for name, value in headers.items()}
     if method == "HEAD":
         more["Accept-Encoding"] = "identity"
-    return Request(method, href, {**COMMON, "Authorization": f"Bearer {token}", **more}, tail=body)
+    return Request(method, href, {**COMMON, **({"Authorization": f"Bearer {token}"} if token else {}), **more}, tail=body)
 
 
 def commit_body(files):

@@ -1,8 +1,12 @@
 """The rows of the table: what is asked, and which figures must be reached."""
 
 import json
+from urllib.parse import quote
 
 from harness import wire
+
+import calls
+import many as many_rows
 
 from table import Bound, Row, Sample, cpu_of, millis, per_cpu_second, per_second
 from world import MODEL
@@ -69,6 +73,41 @@ def first_page(repo_of, count=100):
             return Sample(timings.median, cpu / count)
         return measured
     return prepare
+
+
+# -- lists of very many repositories ------------------------------------------------------------------------------
+
+
+def asked(paths, figure, rounds=4):
+    """One question after the other, over 100,000 repositories; `figure` makes one of the timings. By somebody who is nobody."""
+    def prepare(world, side, round):
+        world.many_repos()
+        requests = [calls.request("GET", side.hub.url + path, None) for path in paths()]
+        for request in requests:
+            answer(request)
+        run = world.generator.prepare(requests * rounds)
+
+        def measured():
+            timings, cpu = cpu_of(side, run)
+            return Sample(figure(timings), cpu / len(requests) / rounds)
+        return measured
+    return prepare
+
+
+def listed():
+    return [f"/api/models?{query}&limit=100" for query in many_rows.lists()]
+
+
+def searched():
+    return [f"/api/quicksearch?q={quote(question)}&type=model" for question in many_rows.questions()]
+
+
+def median(timings):
+    return timings.median
+
+
+def slowest(timings):
+    return timings.percentile(99)
 
 
 # -- commits of one small file each -------------------------------------------------------------------------------
@@ -150,4 +189,7 @@ ROWS = [
         [Bound("value", least=300)]),
     Row("commit-100k", "the same, 100 folders of 1,000 files", one_by_one(hundred_thousand, in_folders, 30), millis, millis, within(30)),
     Row("commit-flat", "the same, one folder of 10,000 files", one_by_one(flat, in_flat, 30), millis, millis, within(50)),
+    Row("list-100k", "list by search and filter, 100k repos, median", asked(listed, median), millis, millis, within(20)),
+    Row("cards-100k", "search in names and 100k cards, median", asked(searched, median), millis, millis, within(30)),
+    Row("cards-100k-p99", "the same, the slowest of a hundred", asked(searched, slowest), millis, millis, within(150)),
 ]

@@ -3,10 +3,12 @@
 import itertools
 import random
 
+import many
 from load import Generator
 from sides import Granary, Nginx
 
 FILES_PER_COMMIT = 20_000
+MANY = 100_000
 
 
 class World:
@@ -66,6 +68,14 @@ class World:
         """As many folders of as many files each."""
         return self.repo(f"folders-{folders}-{files}", lambda: {
             f"{folder:03}/{file:03}.txt": self.text() for folder in range(folders) for file in range(files)})
+
+    def many_repos(self):
+        """A hundred thousand, in the rows alone. What else is here is among them from now on."""
+        def make():
+            self.granary.stop()
+            many.fill(self.granary.hub.data / "granary.db", MANY)
+            self.granary.start()
+        return self._once("many repos", make)
 
     def flat(self, files):
         return self.repo(f"flat-{files}", lambda: {f"{file:05}.txt": self.text() for file in range(files)})

@@ -152,7 +152,7 @@ async fn rows_of_the_hub(hub: &Hub, repo: database::RepoId, user: UserId) {
     let set = db.set_repo_settings(repo, settings, AsOf::default()).await.unwrap();
     assert_eq!(set, database::Set::Done);
     let facts = Facts { commit: None, modified_ms: 1, tags: vec!["a".to_owned()], document: "{}".to_owned() };
-    db.set_facts(repo, facts).await.unwrap();
+    db.set_facts(repo, facts, database::FoundBy::default()).await.unwrap();
 }
 
 /// One column of one row.

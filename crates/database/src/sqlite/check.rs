@@ -132,6 +132,29 @@ const RULES: &[&str] = &[
     "SELECT 'deleted repo ' || d.repo_id || ' has discussions' FROM discussion d JOIN repo r ON r.id = d.repo_id
      WHERE r.state = 1 GROUP BY d.repo_id",
     "SELECT 'pack ' || hex(id) || ' has ' || count(*) || ' rows' FROM pack GROUP BY id HAVING count(*) > 1",
+    "SELECT 'repo ' || r.id || ' is in no list, or in another than its own' FROM repo r
+     LEFT JOIN repo_rank k ON k.repo_id = r.id WHERE r.state = 0
+     AND (k.repo_id IS NULL OR k.kind <> r.kind OR k.visibility <> r.visibility OR k.created_ms <> r.created_ms)",
+    "SELECT 'repo ' || r.id || ' is found by another name than its own' FROM repo r
+     LEFT JOIN name_text n ON n.rowid = r.id WHERE r.state = 0
+     AND CASE r.kind WHEN 0 THEN n.model WHEN 1 THEN n.dataset ELSE n.space END IS NOT r.folded",
+    "SELECT 'deleted repo ' || r.id || ' is still in lists' FROM repo r WHERE r.state = 1 AND (
+     EXISTS (SELECT 1 FROM repo_rank WHERE repo_id = r.id) OR EXISTS (SELECT 1 FROM repo_tag WHERE repo_id = r.id)
+     OR EXISTS (SELECT 1 FROM repo_like WHERE repo_id = r.id) OR EXISTS (SELECT 1 FROM access_request WHERE repo_id = r.id)
+     OR EXISTS (SELECT 1 FROM collection_item WHERE repo_id = r.id))",
+    "SELECT 'repo ' || k.repo_id || ' counts ' || k.likes || ' likes but has ' || actual FROM repo_rank k JOIN
+     (SELECT repo_id, (SELECT count(*) FROM repo_like l WHERE l.repo_id = repo_rank.repo_id) AS actual FROM repo_rank) a
+     ON a.repo_id = k.repo_id WHERE k.likes <> actual",
+    "SELECT 'repo ' || repo_id || ' counts other downloads than its days' FROM repo_rank k WHERE downloads > downloads_all
+     OR downloads <> (SELECT coalesce(sum(count), 0) FROM download_day d WHERE d.repo_id = k.repo_id)",
+    "SELECT 'tag ' || name || ' counts ' || repos || ' repos but has ' || actual FROM
+     (SELECT name, repos, (SELECT count(*) FROM repo_tag WHERE tag_id = tag.id) AS actual FROM tag) WHERE repos <> actual",
+    "SELECT 'request ' || id || ' for access has a status that does not exist' FROM access_request
+     WHERE status NOT IN (0, 1, 2)",
+    "SELECT 'collection ' || c.id || ' belongs to nobody, or counts ' || c.items || ' items wrongly' FROM collection c
+     WHERE c.items <> (SELECT count(*) FROM collection_item WHERE collection_id = c.id)
+     OR NOT EXISTS (SELECT 1 FROM account a WHERE a.folded = c.folded)
+     AND NOT EXISTS (SELECT 1 FROM org o WHERE o.folded = c.folded)",
 ];
 
 impl Database {
@@ -156,6 +179,12 @@ impl Database {
                          CASE name WHEN 'org' THEN coalesce((SELECT max(id) FROM org), 0) ELSE 0 END,
                          CASE name WHEN 'xorb' THEN coalesce((SELECT max(id) FROM xorb), 0) ELSE 0 END,
                          CASE name WHEN 'xet_file' THEN coalesce((SELECT max(id) FROM xet_file), 0) ELSE 0 END,
+                         CASE name WHEN 'tag' THEN coalesce((SELECT max(id) FROM tag), 0) ELSE 0 END,
+                         CASE name WHEN 'access_request'
+                             THEN coalesce((SELECT max(id) FROM access_request), 0) ELSE 0 END,
+                         CASE name WHEN 'collection' THEN coalesce((SELECT max(id) FROM collection), 0) ELSE 0 END,
+                         CASE name WHEN 'collection_item'
+                             THEN coalesce((SELECT max(id) FROM collection_item), 0) ELSE 0 END,
                          CASE name WHEN 'backing' THEN coalesce((SELECT max(id) FROM backing), 0) ELSE 0 END)",
                     [],
                     |row| row.get::<_, String>(0),
@@ -226,9 +255,9 @@ fn add(findings: &mut Vec<String>, new: Vec<String>) {
 mod tests {
     use super::*;
     use crate::{
-        Change, Clock, NewPack, NewRepo, NewUpload, NewXetFile, Oid, PackContent, PackId, PackKind, Proof,
-        ProvenXorb, Publish, Quota, RefEdit, Sha256, UploadId, UserId, Visibility, XetHash, XetRegistration,
-        XetTerm, XorbGrant,
+        Change, Clock, Collected, CollectionId, Facts, FoundBy, NewCollection, NewPack, NewRepo, NewUpload,
+        NewXetFile, Oid, PackContent, PackId, PackKind, Proof, ProvenXorb, Publish, Quota, RefEdit, Sha256,
+        UploadId, UserId, Visibility, XetHash, XetRegistration, XetTerm, XorbGrant,
     };
 
     /// Breaks sound rows by `sql` and returns what is found.
@@ -276,6 +305,7 @@ mod tests {
         db.apply(change).await.unwrap();
         add_objects(&db, repo.id).await;
         add_discussion(&db, repo.id, repo.acl_version + 1).await;
+        add_people(&db, repo.id).await;
         assert_eq!(db.check().unwrap(), Vec::<String>::new());
         let conn = Connection::open(directory.path().join("t.db")).unwrap();
         conn.pragma_update(None, "foreign_keys", false).unwrap();
@@ -338,6 +368,26 @@ mod tests {
         let registered = db.register_xet(registration).await.unwrap();
         let copy = db.stage_whole(registered[0].backing).await.unwrap().unwrap();
         assert!(db.publish_whole(copy).await.unwrap());
+    }
+
+    /// One like, one download, one tag, one request, one collection of one item.
+    async fn add_people(db: &Database, repo: RepoId) {
+        let facts = Facts { commit: None, modified_ms: 1, tags: vec!["a".into()], document: "{}".into() };
+        let found_by = FoundBy { terms: vec![], text: "words of a card".into() };
+        db.set_facts(repo, facts, found_by).await.unwrap();
+        assert!(db.set_like(repo, UserId(1), true).await.unwrap());
+        db.add_downloads(vec![(repo, 1)]).await.unwrap();
+        db.grant_access(repo, UserId(1)).await.unwrap();
+        let collection = NewCollection {
+            namespace: "acme".parse().unwrap(),
+            title: "One".into(),
+            slug: "one".into(),
+            description: None,
+            private: false,
+            theme: "blue".into(),
+        };
+        db.create_collection(collection).await.unwrap();
+        assert_eq!(db.collect(CollectionId(1), repo, None).await.unwrap(), Collected::Done(()));
     }
 
     #[tokio::test]
@@ -441,6 +491,18 @@ mod tests {
                 "UPDATE sequence SET next = 1 WHERE name = 'xet_file'",
                 "an id of xet_file would be given twice",
             ),
+            ("UPDATE repo_rank SET visibility = 1", "repo 1 is in no list, or in another than its own"),
+            ("DELETE FROM repo_rank", "repo 1 is in no list"),
+            ("DELETE FROM name_text", "repo 1 is found by another name than its own"),
+            ("UPDATE repo SET state = 1", "deleted repo 1 is still in lists"),
+            ("UPDATE repo_rank SET likes = 2", "repo 1 counts 2 likes but has 1"),
+            ("DELETE FROM download_day", "repo 1 counts other downloads than its days"),
+            ("UPDATE tag SET repos = 2", "tag a counts 2 repos but has 1"),
+            ("UPDATE access_request SET status = 3", "request 1 for access has a status that does not exist"),
+            ("DELETE FROM collection_item", "collection 1 belongs to nobody, or counts 1 items wrongly"),
+            ("UPDATE sequence SET next = 1 WHERE name = 'tag'", "an id of tag would be given twice"),
+            ("UPDATE name_text_data SET block = x'00' WHERE id > 1", "name_text"),
+            ("UPDATE card_text_content SET c0 = 'other words'", "card_text"),
             ("UPDATE sequence SET next = 2 WHERE name = 'backing'", "an id of backing would be given twice"),
         ];
         for (sql, finding) in cases {

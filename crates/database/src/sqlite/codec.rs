@@ -3,9 +3,9 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use crate::{
-    BackingId, BlobState, DiscussionStatus, EventKind, Gating, LinkState, LockId, Oid, OrgId, OrgRole,
-    PackId, PackKind, Proof, RepoId, RepoKind, RepoState, Sha256, TokenId, TokenRole, UploadId, UserId,
-    Visibility, XetFileId, XetHash, XorbId,
+    AccessRequestId, AccessStatus, BackingId, BlobState, CollectionId, CollectionItemId, DiscussionStatus,
+    EventKind, Gating, LinkState, LockId, Oid, OrgId, OrgRole, PackId, PackKind, Proof, RepoId, RepoKind,
+    RepoState, Sha256, TokenId, TokenRole, UploadId, UserId, Visibility, XetFileId, XetHash, XorbId,
 };
 
 macro_rules! ids {
@@ -24,7 +24,18 @@ macro_rules! ids {
     )*};
 }
 
-ids!(UserId, TokenId, RepoId, BackingId, OrgId, XorbId, XetFileId);
+ids!(
+    UserId,
+    TokenId,
+    RepoId,
+    BackingId,
+    OrgId,
+    XorbId,
+    XetFileId,
+    AccessRequestId,
+    CollectionId,
+    CollectionItemId
+);
 
 macro_rules! codes {
     ($($name:ident { $($variant:ident = $code:literal),* })*) => {$(
@@ -55,6 +66,7 @@ codes! {
     Proof { Claimed = 0, Possessed = 1, Verified = 2 }
     OrgRole { Read = 0, Contributor = 1, Write = 2, Admin = 3 }
     Gating { Off = 0, Auto = 1, Manual = 2 }
+    AccessStatus { Pending = 0, Accepted = 1, Rejected = 2 }
     LinkState { Live = 0, Removed = 1, Corrupt = 2 }
     DiscussionStatus { Draft = 0, Open = 1, Closed = 2, Merged = 3 }
     EventKind { Comment = 0, Status = 1, Title = 2, Commit = 3 }

@@ -1,13 +1,11 @@
-//! What the hub knows of repositories beside git, and lists of them.
+//! What the hub knows of repositories beside git.
 
-use rusqlite::{OptionalExtension, params_from_iter, types::Value};
+use rusqlite::{OptionalExtension, params};
 
-use super::checksum::{REPO, REPO_FACTS, REPO_HUB};
-use super::repos::{bump_acl, outdate_manifest, repo, repo_sql};
-use super::{Database, DbError, all};
-use crate::{
-    AsOf, Facts, Gating, Listed, Listing, Oid, Order, Place, RepoId, RepoSettings, Seen, Set, Visibility,
-};
+use super::checksum::{REPO, REPO_FACTS, REPO_HUB, REPO_RANK};
+use super::repos::{bump_acl, outdate_manifest};
+use super::{Database, DbError, all, search};
+use crate::{AsOf, Facts, FoundBy, Gating, Oid, RepoId, RepoSettings, Set, Visibility};
 
 impl Database {
     /// Settings that are not given stay. All of them change at once, if the repo is `as_of`. Bumps acl_version.
@@ -35,6 +33,9 @@ impl Database {
             outdate_manifest(&mut row)?;
             bump_acl(&mut row)?;
             row.write(conn)?;
+            if let Some(visibility) = visibility {
+                REPO_RANK.change(conn, "repo_id = ?1", [id], |row| row.set("visibility", visibility))?;
+            }
             if gating.is_none() && discussions_disabled.is_none() {
                 return Ok(Set::Done);
             }
@@ -87,13 +88,15 @@ impl Database {
         self.read(|conn| Ok(conn.prepare_cached(sql)?.query_row([id], |row| facts(row, 0)).optional()?))
     }
 
-    /// Nothing happens if the repo is gone.
-    pub async fn set_facts(&self, id: RepoId, facts: Facts) -> Result<(), DbError> {
+    /// With what the repo is found by. Nothing happens if it is gone.
+    pub async fn set_facts(&self, id: RepoId, facts: Facts, found_by: FoundBy) -> Result<(), DbError> {
         self.write(move |conn, _| {
-            let live = "SELECT 1 FROM repo WHERE id = ?1 AND state = 0";
-            if !conn.prepare_cached(live)?.exists([id])? {
-                return Ok(());
-            }
+            let Some(mut rank) = REPO_RANK.record(conn, "repo_id = ?1", [id])? else { return Ok(()) };
+            rank.set("modified_ms", facts.modified_ms)?;
+            rank.write(conn)?;
+            let kind = rank.get("kind")?;
+            search::set_tags(conn, id, kind, &facts.tags, &found_by.terms)?;
+            search::set_card(conn, id, kind, &found_by.text)?;
             let tags = tags_column(&facts.tags);
             let row: [&dyn rusqlite::ToSql; 5] =
                 [&id, &facts.commit, &facts.modified_ms, &tags, &facts.document];
@@ -105,103 +108,15 @@ impl Database {
         .await
     }
 
-    /// Live repos that fit, of those `seen`. Reads what it passes over, too.
-    pub fn list_repos(&self, listing: &Listing) -> Result<Vec<Listed>, DbError> {
-        let (condition, mut values) = condition(listing);
-        let ms = by(listing.order);
-        values.push(Value::Integer(i64::from(listing.limit)));
-        let limit = values.len();
-        let sql = format!("{} {condition} ORDER BY {ms} DESC, r.id DESC LIMIT ?{limit}", listed_sql!());
-        self.read(|conn| {
-            all(conn, &sql, params_from_iter(values), |row| {
-                let has_facts = !matches!(row.get_ref(19)?, rusqlite::types::ValueRef::Null);
-                let repo = repo(row)?;
-                let ms = match listing.order {
-                    Order::Created => repo.created_ms,
-                    Order::Modified => row.get(18)?,
-                };
-                Ok(Listed {
-                    place: Place { ms, repo: repo.id },
-                    repo,
-                    tip: row.get(16)?,
-                    facts: if has_facts { Some(facts(row, 17)?) } else { None },
-                })
-            })
-        })
-    }
-
-    /// Live repos whose facts are not those of the tip of their default branch, with that; the longest known ones first.
-    pub fn repos_with_old_facts(&self, limit: u32) -> Result<Vec<RepoId>, DbError> {
+    /// Live repos with an id greater than `after` whose facts are not those of the tip of their default branch, in order of
+    /// their ids. Looks at each; see [`Database::take_moved`].
+    pub fn repos_with_old_facts(&self, after: RepoId, limit: u32) -> Result<Vec<RepoId>, DbError> {
         let sql = "SELECT r.id FROM repo r LEFT JOIN repo_facts f ON f.repo_id = r.id
                    LEFT JOIN ref t ON t.repo_id = r.id AND t.name = r.head_ref
-                   WHERE r.state = 0 AND (f.repo_id IS NULL OR coalesce(t.peeled, t.oid) IS NOT f.commit_oid)
-                   ORDER BY r.id LIMIT ?1";
-        self.read(|conn| all(conn, sql, [limit], |row| row.get(0)))
-    }
-}
-
-// The columns of a repo come first, as `repo` reads them.
-macro_rules! listed_sql {
-    () => {
-        concat!(
-            repo_sql!(@columns),
-            ", coalesce(t.peeled, t.oid), f.commit_oid, coalesce(f.modified_ms, r.created_ms) AS modified_ms, f.tags, f.facts ",
-            repo_sql!(@from),
-            "LEFT JOIN ref t ON t.repo_id = r.id AND t.name = r.head_ref LEFT JOIN repo_facts f ON f.repo_id = r.id "
-        )
-    };
-}
-use listed_sql;
-
-/// With the values of its parameters, numbered from 1.
-fn condition(listing: &Listing) -> (String, Vec<Value>) {
-    let (mut terms, mut values) = (vec!["r.state = 0".to_owned()], Vec::new());
-    let place = |values: &mut Vec<Value>, value: Value| {
-        values.push(value);
-        format!("?{}", values.len())
-    };
-    let kind = place(&mut values, Value::Integer(listing.kind.code()));
-    terms.push(format!("r.kind = {kind}"));
-    match &listing.seen {
-        Seen::All => {}
-        Seen::Public { and_namespaces } => {
-            let mut seen = vec!["r.visibility = 0".to_owned()];
-            for folded in and_namespaces {
-                let place = place(&mut values, Value::Text(folded.clone()));
-                // '0' is the byte behind '/'.
-                seen.push(format!("r.folded > {place} || '/' AND r.folded < {place} || '0'"));
-            }
-            terms.push(format!("({})", seen.join(" OR ")));
-        }
-        Seen::None => terms.push("0".to_owned()),
-    }
-    if let Some(folded) = &listing.namespace {
-        let place = place(&mut values, Value::Text(folded.clone()));
-        terms.push(format!("r.folded > {place} || '/' AND r.folded < {place} || '0'"));
-    }
-    if let Some(search) = &listing.search {
-        let place = place(&mut values, Value::Text(search.to_ascii_lowercase()));
-        terms.push(format!("instr(r.folded, {place}) > 0"));
-    }
-    for tag in &listing.tags {
-        let place = place(&mut values, Value::Text(format!("\n{}\n", tag.to_lowercase())));
-        terms.push(format!("instr(lower(f.tags), {place}) > 0"));
-    }
-    if let Some(gated) = listing.gated {
-        terms.push(format!("coalesce(h.gating, 0) {} 0", if gated { "<>" } else { "=" }));
-    }
-    if let Some(Place { ms, repo }) = listing.after {
-        let ms = place(&mut values, Value::Integer(ms));
-        let repo = place(&mut values, Value::Integer(repo.0));
-        terms.push(format!("({}, r.id) < ({ms}, {repo})", by(listing.order)));
-    }
-    (format!("WHERE {}", terms.join(" AND ")), values)
-}
-
-fn by(order: Order) -> &'static str {
-    match order {
-        Order::Created => "r.created_ms",
-        Order::Modified => "coalesce(f.modified_ms, r.created_ms)",
+                   WHERE r.id > ?1 AND r.state = 0
+                   AND (f.repo_id IS NULL OR coalesce(t.peeled, t.oid) IS NOT f.commit_oid)
+                   ORDER BY r.id LIMIT ?2";
+        self.read(|conn| all(conn, sql, params![after, limit], |row| row.get(0)))
     }
 }
 
@@ -210,7 +125,7 @@ fn tags_column(tags: &[String]) -> String {
     format!("\n{lines}")
 }
 
-fn facts(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Facts> {
+pub(super) fn facts(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Facts> {
     let tags: String = row.get(first + 2)?;
     let tags = tags.split('\n').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
     let commit: Option<Oid> = row.get(first)?;

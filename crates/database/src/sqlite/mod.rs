@@ -4,23 +4,30 @@
 //! take a connection from `readers`; writes are closures sent to `writer`, which commits in groups. `apply`
 //! is the one that moves refs. Every row is written through `checksum`.
 
+mod access;
 mod apply;
 mod check;
 mod checksum;
 mod codec;
+mod collections;
 mod copy;
 mod discussions;
+mod downloads;
 mod error;
+mod likes;
 mod listing;
 mod locks;
 mod maintenance;
+mod moved;
 mod objects;
 mod orgs;
 mod packs;
+mod ranks;
 mod readers;
 mod recent;
 mod repos;
 mod schema;
+mod search;
 mod snapshot;
 mod storage;
 mod users;
@@ -42,6 +49,7 @@ pub use storage::RepoStorage;
 use crate::{Clock, Link, Membership, Repo, RepoId, RepoKind, Sha256, Token, TokenId, UserId};
 use checksum::SEQUENCE;
 use error::WriteError;
+use moved::Moved;
 use readers::Readers;
 use recent::{Commits, Recent};
 use writer::Writer;
@@ -60,6 +68,7 @@ struct Inner {
     readers: Readers,
     writer: Writer,
     known: Known,
+    moved: Moved,
 }
 
 /// What every request asks for: whose token it is, what they belong to, which repository is meant, and which object of it.
@@ -67,6 +76,7 @@ struct Known {
     tokens: Recent<[u8; 32], Token>,
     tokens_by_id: Recent<TokenId, (Token, [u8; 32])>,
     memberships: Recent<UserId, Arc<[Membership]>>,
+    admissions: Recent<UserId, Arc<[RepoId]>>,
     repos: Recent<(RepoKind, String), Found>,
     repos_by_id: Recent<RepoId, Repo>,
     links: Recent<(RepoId, Sha256), Link>,
@@ -100,9 +110,11 @@ impl Database {
             repos_by_id: Recent::new(commits.clone()),
             links: Recent::new(commits.clone()),
             memberships: Recent::new(commits.clone()),
-            repos: Recent::new(commits),
+            admissions: Recent::new(commits.clone()),
+            repos: Recent::new(commits.clone()),
         };
-        Ok(Database(Arc::new(Inner { clock, readers: Readers::new(path.to_owned()), writer, known })))
+        let moved = Moved::new(commits);
+        Ok(Database(Arc::new(Inner { clock, readers: Readers::new(path.to_owned()), writer, known, moved })))
     }
 
     pub fn schema_version(&self) -> i64 {

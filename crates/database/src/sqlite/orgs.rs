@@ -44,6 +44,13 @@ impl Database {
         self.read(|conn| all(conn, sql, [], org))
     }
 
+    /// Those with `part`, folded, in their name; what begins with it comes first.
+    pub fn orgs_like(&self, part: &str, limit: u32) -> Result<Vec<Org>, DbError> {
+        let sql = "SELECT id, name, created_ms FROM org WHERE instr(folded, ?1) > 0
+                   ORDER BY instr(folded, ?1), folded LIMIT ?2";
+        self.read(|conn| all(conn, sql, params![part, limit], org))
+    }
+
     /// By user name.
     pub fn members(&self, org: OrgId) -> Result<Vec<Member>, DbError> {
         let sql = "SELECT u.id, u.name, m.role FROM org_member m JOIN account u ON u.id = m.account_id

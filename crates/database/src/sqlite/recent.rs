@@ -28,6 +28,11 @@ impl Commits {
     fn so_far(&self) -> Option<u64> {
         Some(self.0.load(Ordering::SeqCst)).filter(|count| count % 2 == 0)
     }
+
+    /// How many have ended.
+    pub(super) fn ended(&self) -> u64 {
+        self.0.load(Ordering::SeqCst) / 2
+    }
 }
 
 /// What was read since the last commit.

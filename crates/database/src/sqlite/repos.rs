@@ -3,7 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checksum::{PACK, REDIRECT, REPO, REPO_HUB, REPO_LFS, Record};
-use super::{CreateError, Database, DbError, all, discussions, next_id, packs, users};
+use super::{
+    CreateError, Database, DbError, all, collections, discussions, next_id, packs, ranks, search, users,
+};
 use crate::{Gating, Repo, RepoId, RepoKind, RepoPath, RepoState, UserId, Visibility};
 
 /// Where `HEAD` of a new repo points; unborn until that branch is pushed.
@@ -34,6 +36,7 @@ impl Database {
 
     /// As [`Database::create_repo`], for somebody.
     pub async fn create_repo_by(&self, new: NewRepo, creator: Option<UserId>) -> Result<Repo, CreateError> {
+        let moved = self.0.moved.clone();
         self.write(move |conn, now_ms| {
             let path = claim(conn, &new.path, None)?;
             let repo = Repo {
@@ -53,6 +56,8 @@ impl Database {
                 created_ms: now_ms,
             };
             insert(conn, &repo)?;
+            ranks::enlist(conn, &repo)?;
+            moved.mark(repo.id);
             if creator.is_some() {
                 REPO_HUB.insert(conn, &[&repo.id, &creator, &repo.gating, &false])?;
             }
@@ -132,6 +137,7 @@ impl Database {
             })?;
             if from != to.folded() {
                 REDIRECT.insert(conn, &[&to.kind, &from, &id])?;
+                search::set_name(conn, id, &to)?;
             }
             repo.path = to;
             repo.acl_version += 1;
@@ -198,7 +204,9 @@ impl Database {
             PACK.change(conn, live, [id], |row| packs::condemn(row, blobs_until_ms))?;
             conn.prepare_cached("DELETE FROM redirect WHERE repo_id = ?1")?.execute([id])?;
             discussions::forget(conn, id)?;
-            for table in ["lfs_lock", "repo_facts", "repo_xorb"] {
+            ranks::delist(conn, id)?;
+            collections::forget(conn, id)?;
+            for table in ["lfs_lock", "repo_facts", "repo_xorb", "repo_like", "access_request"] {
                 conn.prepare_cached(&format!("DELETE FROM {table} WHERE repo_id = ?1"))?.execute([id])?;
             }
             Ok(true)

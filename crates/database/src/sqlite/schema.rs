@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::OpenError;
+use super::{OpenError, ranks};
 
 /// One script per schema version, each run once, in order, never edited after a release.
 const MIGRATIONS: &[&str] = &[
@@ -18,6 +18,9 @@ const MIGRATIONS: &[&str] = &[
 
 /// The schema this build reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// From this schema on every live repo has a rank.
+const RANKED: usize = 5;
 
 /// How long a statement waits for a lock. Only another process (a shell) or a checkpoint can hold one.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,6 +88,9 @@ fn migrate(conn: &mut Connection) -> Result<(), OpenError> {
         transaction.execute_batch(script)?;
         transaction.pragma_update(None, "user_version", version as i64 + 1)?;
     }
+    if done < RANKED {
+        ranks::enlist_all(&transaction)?;
+    }
     Ok(transaction.commit()?)
 }
 
@@ -135,6 +141,9 @@ mod tests {
         let repo = db.repo(RepoId(1)).unwrap().unwrap();
         assert_eq!((repo.path.to_string().as_str(), repo.acl_version), ("Acme/model", 3));
         assert!(!repo.lfs_incomplete);
+        let listing =
+            crate::Listing { search: vec!["model".to_owned()], ..crate::sqlite::search::tests::all() };
+        assert_eq!(db.list_repos(&listing).unwrap().len(), 1, "it has a rank now");
         let findings = db.check().unwrap();
         // The hand-made rows took their ids without the sequences.
         assert!(findings.iter().all(|finding| finding.contains("would be given twice")), "{findings:?}");

@@ -26,6 +26,18 @@ impl Database {
         self.read(|conn| user_by_folded(conn, &folded))
     }
 
+    pub fn user_by_id(&self, id: UserId) -> Result<Option<User>, DbError> {
+        let sql = "SELECT u.id, u.name, u.admin, u.disabled, u.created_ms FROM account u WHERE u.id = ?1";
+        self.read(|conn| Ok(conn.prepare_cached(sql)?.query_row([id], |row| user_at(row, 0)).optional()?))
+    }
+
+    /// Those with `part`, folded, in their name, that are not disabled; who begins with it comes first.
+    pub fn users_like(&self, part: &str, limit: u32) -> Result<Vec<User>, DbError> {
+        let sql = "SELECT u.id, u.name, u.admin, u.disabled, u.created_ms FROM account u
+                   WHERE u.disabled = 0 AND instr(u.folded, ?1) > 0 ORDER BY instr(u.folded, ?1), u.folded LIMIT ?2";
+        self.read(|conn| all(conn, sql, rusqlite::params![part, limit], |row| user_at(row, 0)))
+    }
+
     /// All of them, in order of their folded names.
     pub fn users(&self) -> Result<Vec<User>, DbError> {
         let sql = "SELECT u.id, u.name, u.admin, u.disabled, u.created_ms FROM account u ORDER BY u.folded";

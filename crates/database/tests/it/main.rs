@@ -13,6 +13,7 @@ mod migration;
 mod objects;
 mod orgs;
 mod packs;
+mod people;
 mod quota;
 mod refs;
 mod repos;

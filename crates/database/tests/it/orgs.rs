@@ -1,8 +1,8 @@
 //! Organisations, their members, what is known of repositories, and lists of them.
 
 use database::{
-    AsOf, Clock, CreateError, Facts, Found, Gating, Listing, NewRepo, Oid, Order, OrgRole, RepoKind,
-    RepoSettings, Seen, Set, Visibility,
+    AsOf, Clock, CreateError, Facts, Found, FoundBy, Gating, Listing, NewRepo, Oid, Order, OrgRole, RepoId,
+    RepoKind, RepoSettings, Seen, Set, Visibility,
 };
 
 use crate::support::*;
@@ -12,10 +12,12 @@ fn listing() -> Listing {
         kind: RepoKind::Model,
         seen: Seen::All,
         namespace: None,
-        search: None,
+        search: Vec::new(),
         tags: Vec::new(),
+        terms: Vec::new(),
         gated: None,
         order: Order::Created,
+        ascending: false,
         after: None,
         limit: 100,
     }
@@ -73,16 +75,16 @@ async fn settings_and_facts_are_kept_with_the_repo() {
     assert_eq!((found.gating, found.acl_version), (Gating::Manual, 2));
     assert!(db.discussions_disabled(repo.id).unwrap());
 
-    assert_eq!(db.repos_with_old_facts(10).unwrap(), [repo.id]);
+    assert_eq!(db.repos_with_old_facts(RepoId(0), 10).unwrap(), [repo.id]);
     let facts =
         Facts { commit: None, modified_ms: 7, tags: vec!["a".into(), "b:c".into()], document: "{}".into() };
-    db.set_facts(repo.id, facts.clone()).await.unwrap();
-    db.set_facts(repo.id, facts.clone()).await.unwrap();
+    db.set_facts(repo.id, facts.clone(), FoundBy::default()).await.unwrap();
+    db.set_facts(repo.id, facts.clone(), FoundBy::default()).await.unwrap();
     assert_eq!(db.facts(repo.id).unwrap(), Some(facts.clone()));
-    assert_eq!(db.repos_with_old_facts(10).unwrap(), []);
+    assert_eq!(db.repos_with_old_facts(RepoId(0), 10).unwrap(), []);
     let other = Facts { commit: Some(Oid([1; 20])), ..facts };
-    db.set_facts(repo.id, other).await.unwrap();
-    assert_eq!(db.repos_with_old_facts(10).unwrap(), [repo.id], "of a commit that is not there");
+    db.set_facts(repo.id, other, FoundBy::default()).await.unwrap();
+    assert_eq!(db.repos_with_old_facts(RepoId(0), 10).unwrap(), [repo.id], "of a commit that is not there");
     assert_eq!(db.check().unwrap(), Vec::<String>::new());
     assert!(!db.delete_repo_as_of(repo.id, 0, Some(1)).await.unwrap(), "somebody put something into it");
     assert!(db.delete_repo_as_of(repo.id, 0, Some(0)).await.unwrap());
@@ -112,9 +114,9 @@ async fn lists_show_what_may_be_seen_and_fits() {
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
         document: "{}".into(),
     };
-    db.set_facts(repos[0].id, tags(&["license:mit", "bert"], 30)).await.unwrap();
-    db.set_facts(repos[1].id, tags(&["license:mit"], 10)).await.unwrap();
-    db.set_facts(repos[2].id, tags(&["License:MIT", "robert"], 20)).await.unwrap();
+    db.set_facts(repos[0].id, tags(&["license:mit", "bert"], 30), FoundBy::default()).await.unwrap();
+    db.set_facts(repos[1].id, tags(&["license:mit"], 10), FoundBy::default()).await.unwrap();
+    db.set_facts(repos[2].id, tags(&["License:MIT", "robert"], 20), FoundBy::default()).await.unwrap();
     let names = |listing: &Listing| -> Vec<String> {
         db.list_repos(listing).unwrap().into_iter().map(|listed| listed.repo.path.to_string()).collect()
     };
@@ -129,7 +131,7 @@ async fn lists_show_what_may_be_seen_and_fits() {
     let own = Listing { seen: public(&["acme"]), order: Order::Modified, ..listing() };
     assert_eq!(names(&own), ["acme/one", "bob/Three", "acme/two"]);
     assert_eq!(names(&Listing { namespace: Some("bob".into()), ..listing() }), ["bob/Three"]);
-    assert_eq!(names(&Listing { search: Some("THREE".into()), ..listing() }), ["bob/Three"]);
+    assert_eq!(names(&Listing { search: vec!["three".into()], ..listing() }), ["bob/Three"]);
     let tagged = |list: &[&str]| Listing {
         tags: list.iter().map(|tag| (*tag).to_owned()).collect(),
         order: Order::Modified,

@@ -88,6 +88,10 @@ async fn serve(config: Config) -> Result<(), CommandError> {
             tracing::error!(%failure, "a task ended abnormally");
         }
     }
+    // What was counted until the last answer.
+    if let Err(error) = node.hub.write_downloads().await {
+        tracing::error!(%error, "the last downloads are not counted");
+    }
     node.close().await;
     tracing::info!("stopped");
     Ok(served?)

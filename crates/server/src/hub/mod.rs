@@ -1,18 +1,23 @@
 //! The Hub's API over HTTP. What happens is decided in the crate `hub`; here requests are read and answers written.
 
+mod access;
+mod collections;
 mod commit;
 mod compare;
 mod copies;
 mod discussions;
 mod files;
 mod large_files;
+mod likes;
 mod people;
 mod query;
 mod refs;
 mod repos;
 mod resolve;
+mod search;
 mod xet;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ::hub::HubError;
@@ -22,11 +27,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::address::base_url;
+use crate::address::{Client, base_url};
 use crate::door::Visitor;
 use crate::error::Error;
 use crate::http::{Body, Exchange, Request};
-use crate::hub_route::{HubRoute, ToolRoute};
+use crate::hub_route::{HubRoute, PeopleRoute, ToolRoute};
 use crate::route::Target;
 use crate::serve::Server;
 pub(crate) use compare::PatchText;
@@ -94,10 +99,36 @@ pub(crate) async fn dispatch(
         HubRoute::Tools(ToolRoute::Storage { organization }) => {
             large_files::storage(call, organization.as_deref())
         }
+        HubRoute::People(route) => of_people(call, route).await,
         HubRoute::Refused { what } => {
             call.discard().await;
             Err(Error::NotImplemented(format!("this hub does not support {what}")))
         }
+    }
+}
+
+async fn of_people(call: Call<'_>, route: PeopleRoute) -> Result<Response<Body>, Error> {
+    match route {
+        PeopleRoute::Tags { kind } => search::tags(call, kind).await,
+        PeopleRoute::QuickSearch => search::quick(call).await,
+        PeopleRoute::Trending => search::trending(call).await,
+        PeopleRoute::Like { repo, likes } => likes::set(call, &repo, likes).await,
+        PeopleRoute::Likers { repo } => likes::likers(call, &repo),
+        PeopleRoute::Likes { name } => likes::of_user(call, &name),
+        PeopleRoute::AskAccess { repo } => access::ask(call, &repo).await,
+        PeopleRoute::AccessList { repo, status } => access::list(call, &repo, &status),
+        PeopleRoute::AccessHandle { repo } => access::handle(call, &repo).await,
+        PeopleRoute::AccessGrant { repo } => access::grant(call, &repo).await,
+        PeopleRoute::AccessCancel { repo } => access::cancel(call, &repo).await,
+        PeopleRoute::AccessReport { repo } => access::report(call, &repo),
+        PeopleRoute::CollectionList => collections::list(call),
+        PeopleRoute::CollectionCreate => collections::create(call).await,
+        PeopleRoute::Collection { slug } => collections::get(call, &slug),
+        PeopleRoute::CollectionEdit { slug } => collections::edit(call, &slug).await,
+        PeopleRoute::CollectionDelete { slug } => collections::delete(call, &slug).await,
+        PeopleRoute::ItemAdd { slug } => collections::add(call, &slug).await,
+        PeopleRoute::ItemEdit { slug, id } => collections::edit_item(call, &slug, &id).await,
+        PeopleRoute::ItemDelete { slug, id } => collections::drop_item(call, &slug, &id).await,
     }
 }
 
@@ -115,6 +146,12 @@ impl Call<'_> {
 
     fn origin(&self) -> String {
         base_url(&self.server.node.config, self.request.headers())
+    }
+
+    /// The address that it came from.
+    fn client(&self) -> IpAddr {
+        let client = self.request.head.extensions.get::<Client>();
+        client.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0)
     }
 
     fn query(&self) -> Result<Query, Error> {
@@ -185,6 +222,20 @@ pub(crate) fn json(document: &impl Serialize) -> Response<Body> {
     response
 }
 
+/// A page of a list, with the address of the next one: this one's, and where that begins.
+fn page(call: &Call<'_>, page: ::hub::listing::Page) -> Response<Body> {
+    let mut response = json(&page.repos);
+    if let Some(cursor) = page.cursor {
+        let uri = &call.request.head.uri;
+        let others = uri.query().unwrap_or_default().split('&');
+        let others = others.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
+        let others: String = others.map(|pair| format!("{pair}&")).collect();
+        let url = format!("{}{}?{others}cursor={cursor}", call.origin(), uri.path());
+        link_next(response.headers_mut(), &url);
+    }
+    response
+}
+
 fn ok() -> Response<Body> {
     json(&serde_json::json!({}))
 }
@@ -220,7 +271,7 @@ pub(crate) fn allow_any_origin(headers: &mut HeaderMap) {
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
         HeaderValue::from_static(
-            "X-Repo-Commit, X-Request-Id, X-Error-Code, X-Error-Message, X-Total-Count, ETag, Link, Accept-Ranges, \
+            "X-Repo-Commit, X-Request-Id, X-Error-Code, X-Error-Message, X-Total-Count, X-HF-Warning, ETag, Link, Accept-Ranges, \
              Content-Disposition, Content-Range, X-Linked-Size, X-Linked-ETag, X-Xet-Hash, X-Xet-Cas-Url, \
              X-Xet-Access-Token, X-Xet-Token-Expiration",
         ),

@@ -48,6 +48,16 @@ impl Query {
         self.get(name).is_some_and(|value| !matches!(value, "false" | "False" | "0"))
     }
 
+    /// As [`Query::number`], of those that are bounded anyway.
+    pub(crate) fn limit(&self) -> Result<Option<u32>, Error> {
+        Ok(self.number("limit")?.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)))
+    }
+
+    /// All pairs, in order.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     pub(crate) fn number(&self, name: &str) -> Result<Option<usize>, Error> {
         let number = self.get(name).filter(|text| !text.is_empty()).map(str::parse).transpose();
         number.map_err(|_| Error::BadRequest("a parameter of the address is not a number"))

@@ -1,16 +1,16 @@
 //! Repositories as a whole.
 
 use auth::{Admin, Discover, Read, Write};
-use database::{RepoKind, RepoPath};
-use http::{HeaderValue, Response, StatusCode, header};
+use database::{Order, RepoKind, RepoPath};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use hub::info::Wanted;
-use hub::listing::{Query as Asked, Sort};
+use hub::listing::Query as Asked;
 use hub::repos::{Create, Settings, id};
 use hub::{HubError, card};
 use serde::Deserialize;
 use serde_json::{Value, json as document};
 
-use super::{Call, json, link_next, ok};
+use super::{Call, json, ok};
 use crate::error::Error;
 use crate::http::Body;
 use crate::route::Target;
@@ -153,44 +153,69 @@ pub(super) async fn info(
     Ok(response)
 }
 
-/// Of the API, but not of this hub's: to leave them out would show what was not asked for.
-const UNKNOWN_FILTERS: [&str; 5] = ["num_parameters", "apps", "emissions_thresholds", "models", "datasets"];
+/// What a list can be asked for that is not known of any repository here: nothing fits, and the answer says why.
+const UNKNOWN: &[(&str, &str)] = &[
+    ("num_parameters", "how many parameters models have"),
+    ("apps", "which apps run a model"),
+    ("inference", "where models are served"),
+    ("inference_provider", "where models are served"),
+];
+
+const WARNING: HeaderName = HeaderName::from_static("x-hf-warning");
 
 pub(super) async fn list(mut call: Call<'_>, kind: RepoKind) -> Result<Response<Body>, Error> {
     let identity = call.identity()?;
     let query = call.query()?;
+    let given = |name: &str| query.get(name).is_some_and(|value| !value.is_empty());
+    if let Some((_, what)) = UNKNOWN.iter().find(|(name, _)| given(name)) {
+        let mut response = json(&document!([]));
+        // `huggingface_hub` shows it once per topic, which is what stands before the semicolon.
+        let warning = HeaderValue::try_from(format!("Filters; This hub does not know {what}: nothing fits."));
+        response.headers_mut().insert(WARNING, warning.map_err(Error::internal)?);
+        return Ok(response);
+    }
     let commas = |name: &str| -> Vec<String> {
         let values = query.all(name).flat_map(|value| value.split(','));
         values.map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned).collect()
     };
+    let prefixed = |name: &'static str, prefix: &'static str| {
+        commas(name).into_iter().map(move |value| match value.starts_with(prefix) {
+            true => value,
+            false => format!("{prefix}{value}"),
+        })
+    };
     let mut tags = commas("filter");
-    for name in ["tags", "library", "pipeline_tag", "task"] {
+    for name in ["tags", "library", "pipeline_tag", "task", "other"] {
         tags.extend(commas(name));
     }
-    tags.extend(commas("trained_dataset").into_iter().map(|name| match name.starts_with("dataset:") {
-        true => name,
-        false => format!("dataset:{name}"),
-    }));
-    // Nothing runs here, so nothing is warm.
-    let runs = ["inference", "inference_provider"].iter().any(|name| query.get(name).is_some());
-    if runs {
-        return Ok(json(&document!([])));
+    tags.extend(prefixed("trained_dataset", "dataset:"));
+    tags.extend(prefixed("license", "license:"));
+    match kind {
+        RepoKind::Model => tags.extend(commas("language")),
+        RepoKind::Dataset | RepoKind::Space => tags.extend(prefixed("language", "language:")),
     }
-    if let Some(name) = UNKNOWN_FILTERS.iter().find(|name| query.get(name).is_some()) {
-        return Err(Error::NotImplemented(format!("this hub does not filter by {name}")));
+    let mut terms = Vec::new();
+    if kind == RepoKind::Space {
+        terms.extend(prefixed("models", "models:"));
+        terms.extend(prefixed("datasets", "datasets:"));
+        if query.is("linked") {
+            terms.push("linked".to_owned());
+        }
     }
-    let sort = match query.get("sort") {
-        None => Sort::default(),
-        Some(name) => Sort::named(name)
+    let order = match query.get("sort") {
+        None => Order::default(),
+        Some(name) => hub::listing::order_named(name)
             .ok_or(Error::BadRequest("sort is createdAt, lastModified, downloads, likes or trendingScore"))?,
     };
     let asked = Asked {
         author: query.get("author").map(str::to_owned),
-        search: query.get("search").map(str::to_owned),
+        search: query.all("search").flat_map(hub::search::words).collect(),
         tags,
+        terms,
         gated: query.get("gated").map(|_| query.is("gated")),
-        sort,
-        limit: query.number("limit")?.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+        order,
+        ascending: query.get("direction") == Some("1"),
+        limit: query.limit()?,
         cursor: query.get("cursor").map(str::to_owned),
         expand: query.all("expand").map(str::to_owned).collect(),
         full: query.is("full"),
@@ -198,16 +223,7 @@ pub(super) async fn list(mut call: Call<'_>, kind: RepoKind) -> Result<Response<
         config: query.is("config") || query.is("fetch_config"),
     };
     let page = call.hub().list(&identity, kind, &asked).await?;
-    let mut response = json(&page.repos);
-    if let Some(cursor) = page.cursor {
-        let others = call.request.head.uri.query().unwrap_or_default();
-        let others: Vec<&str> =
-            others.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("cursor=")).collect();
-        let others: String = others.iter().map(|pair| format!("{pair}&")).collect();
-        let url = format!("{}/api/{}?{others}cursor={cursor}", call.origin(), kind_segment(kind));
-        link_next(response.headers_mut(), &url);
-    }
-    Ok(response)
+    Ok(super::page(&call, page))
 }
 
 #[derive(Deserialize)]

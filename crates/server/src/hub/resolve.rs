@@ -61,6 +61,7 @@ async fn send(
     }
     let at = call.hub().at(&access, revision).await?;
     let file = if verb == "raw" { at.raw(path)? } else { at.file(path)? };
+    let counts = verb == "resolve";
     let xet = match file.content {
         Content::Large(sha256) => super::xet::Place::of(&call, &access, at.commit, sha256, file.size)?,
         Content::Blob(_) => None,
@@ -72,6 +73,7 @@ async fn send(
         name(&mut response, &file, &at, path, true);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(super::xet::FILE_INFO));
         place.announce(response.headers_mut())?;
+        call.hub().downloaded(access.repo(), path, call.client())?;
         return Ok(response);
     }
     let etag = format!("\"{}\"", file.etag);
@@ -117,6 +119,9 @@ async fn send(
     name(&mut response, &file, &at, path, download);
     if let Some(place) = xet {
         place.announce(response.headers_mut())?;
+    }
+    if counts {
+        call.hub().downloaded(access.repo(), path, call.client())?;
     }
     Ok(response)
 }

@@ -59,31 +59,17 @@ impl DiscussionRoute {
     pub(super) fn takes_a_body(&self) -> bool {
         !matches!(self, DiscussionRoute::List { .. } | DiscussionRoute::Details { .. })
     }
+}
 
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            DiscussionRoute::List { .. } => "hub.discussions",
-            DiscussionRoute::Open { .. } => "hub.discussion.open",
-            DiscussionRoute::Details { .. } => "hub.discussion",
-            DiscussionRoute::Comment { .. } => "hub.discussion.comment",
-            DiscussionRoute::Edit { .. } => "hub.discussion.comment.edit",
-            DiscussionRoute::Hide { .. } => "hub.discussion.comment.hide",
-            DiscussionRoute::Title { .. } => "hub.discussion.title",
-            DiscussionRoute::Status { .. } => "hub.discussion.status",
-            DiscussionRoute::Merge { .. } => "hub.discussion.merge",
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) const LABELS: &[&str] = &[
-        "hub.discussions",
-        "hub.discussion.open",
-        "hub.discussion",
-        "hub.discussion.comment",
-        "hub.discussion.comment.edit",
-        "hub.discussion.comment.hide",
-        "hub.discussion.title",
-        "hub.discussion.status",
-        "hub.discussion.merge",
-    ];
+super::labels! {
+    DiscussionRoute:
+    List => "hub.discussions",
+    Open => "hub.discussion.open",
+    Details => "hub.discussion",
+    Comment => "hub.discussion.comment",
+    Edit => "hub.discussion.comment.edit",
+    Hide => "hub.discussion.comment.hide",
+    Title => "hub.discussion.title",
+    Status => "hub.discussion.status",
+    Merge => "hub.discussion.merge",
 }

@@ -70,31 +70,17 @@ impl ToolRoute {
                 | ToolRoute::LfsFilesDuplicate { .. }
         )
     }
-
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            ToolRoute::Compare { .. } => "hub.compare",
-            ToolRoute::SuperSquash { .. } => "hub.super-squash",
-            ToolRoute::Duplicate { .. } => "hub.duplicate",
-            ToolRoute::LfsFiles { .. } => "hub.lfs-files",
-            ToolRoute::LfsFileDelete { .. } => "hub.lfs-files.delete",
-            ToolRoute::LfsFilesBatch { .. } => "hub.lfs-files.batch",
-            ToolRoute::LfsFilesDuplicate { .. } => "hub.lfs-files.duplicate",
-            ToolRoute::TreeSize { .. } => "hub.treesize",
-            ToolRoute::Storage { .. } => "hub.storage",
-        }
-    }
 }
 
-#[cfg(test)]
-pub(super) const LABELS: &[&str] = &[
-    "hub.compare",
-    "hub.super-squash",
-    "hub.duplicate",
-    "hub.lfs-files",
-    "hub.lfs-files.delete",
-    "hub.lfs-files.batch",
-    "hub.lfs-files.duplicate",
-    "hub.treesize",
-    "hub.storage",
-];
+super::labels! {
+    ToolRoute:
+    Compare => "hub.compare",
+    SuperSquash => "hub.super-squash",
+    Duplicate => "hub.duplicate",
+    LfsFiles => "hub.lfs-files",
+    LfsFileDelete => "hub.lfs-files.delete",
+    LfsFilesBatch => "hub.lfs-files.batch",
+    LfsFilesDuplicate => "hub.lfs-files.duplicate",
+    TreeSize => "hub.treesize",
+    Storage => "hub.storage",
+}

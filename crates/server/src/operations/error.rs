@@ -56,6 +56,8 @@ pub enum OperationError {
     #[error(transparent)]
     Maintain(#[from] change::MaintainError),
     #[error(transparent)]
+    Hub(#[from] hub::HubError),
+    #[error(transparent)]
     Backup(#[from] change::BackupError),
     #[error(transparent)]
     Db(#[from] DbError),

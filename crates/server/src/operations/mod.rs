@@ -254,7 +254,11 @@ pub async fn run(node: &Arc<Node>, operation: Operation) -> Result<Outcome, Oper
             }
             Ok(Outcome::Gc(report))
         }
-        Operation::Maintain { now } => Ok(Outcome::Maintain(node.changes.maintain(now).await?)),
+        Operation::Maintain { now } => {
+            let report = node.changes.maintain(now).await?;
+            node.hub.write_downloads().await?;
+            Ok(Outcome::Maintain(report))
+        }
         Operation::Backup { dir } => Ok(Outcome::Backup(node.changes.backup(dir).await?)),
         Operation::Doctor {} => Ok(Outcome::Doctor(doctor::of_node(node).await)),
         Operation::AdvanceClock { by_ms } => advance_clock(node, by_ms),

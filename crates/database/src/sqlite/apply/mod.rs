@@ -26,8 +26,16 @@ impl Database {
         change: Change,
         pulls: Vec<PullEdit>,
     ) -> Result<(Applied, Vec<DiscussionNum>), ApplyError> {
-        let clock = self.clock().clone();
-        self.0.writer.run(Sort::Apply, move |conn| apply(conn, clock.now_ms(), change, &pulls)).await
+        let (clock, moved) = (self.clock().clone(), self.0.moved.clone());
+        let work = move |conn: &Connection| {
+            let (repo, moves) = (change.repo, !change.refs.is_empty() || change.head_ref.is_some());
+            let applied = apply(conn, clock.now_ms(), change, &pulls)?;
+            if moves {
+                moved.mark(repo);
+            }
+            Ok(applied)
+        };
+        self.0.writer.run(Sort::Apply, work).await
     }
 }
 
