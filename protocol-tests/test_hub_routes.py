@@ -91,12 +91,11 @@ name = sys.argv[1]
 tell([
     fails(errors.HfHubHTTPError, list, api.list_collections(owner="alice")),
     fails(errors.HfHubHTTPError, list, api.get_repo_discussions(name)),
-    fails(errors.HfHubHTTPError, api.super_squash_history, name),
     fails(errors.HfHubHTTPError, api.list_spaces_hardware),
     fails(errors.HfHubHTTPError, api.kernel_info, name),
     fails(errors.HfHubHTTPError, api.create_webhook, url="http://localhost/", watched=[]),
     fails(errors.HfHubHTTPError, api.bucket_info, name),
 ])
 """, repo())
-    things = ["collections", "discussions and pull requests", "squashing the history", "running Spaces", "kernels", "webhooks", "buckets"]
+    things = ["collections", "discussions and pull requests", "running Spaces", "kernels", "webhooks", "buckets"]
     assert all(f"this hub does not support {thing}" in text for text, thing in zip(told, things, strict=True)), told
