@@ -126,6 +126,8 @@ api.copy_files(f"hf://{source}/sub/small.txt", f"hf://datasets/{target}/small.tx
     assert api.get(f"/datasets/{target}/resolve/main/in/copy.safetensors").body == data
     assert api.get(f"/datasets/{target}/resolve/main/small.txt").body == b"small"
     assert stored(hub) == before
+    hf.run("download", target, "in/copy.safetensors", "--repo-type", "dataset", "--local-dir", tmp / "back")
+    assert (tmp / "back/in/copy.safetensors").read_bytes() == data
     hf.run("cp", f"hf://{source}/model.safetensors", f"hf://datasets/{target}/again.safetensors")
     assert api.get(f"/datasets/{target}/resolve/main/again.safetensors").body == data
     # By hand: who may not write there, what is not there.
@@ -174,8 +176,7 @@ def test_a_large_file_that_another_branch_uses(hub, api, filled):
     assert api.delete(f"/api/models/{name}/lfs-files/{oid}").status == 200
     for revision in ("main", "dev"):
         answer = api.get(f"/{name}/resolve/{revision}/a.safetensors")
-        assert answer.status == 410 or answer.status == 404, answer.status
-        assert answer.headers["x-error-message"]
+        assert answer.status == 410 and "removed" in answer.headers["x-error-message"], (answer.status, answer.body)
         assert oid in api.get(f"/{name}/raw/{revision}/a.safetensors").body.decode()
     assert api.get(f"/{name}/resolve/main/deep/b.bin").body == files["deep/b.bin"]
     again = api.post(f"/api/models/{name}/lfs-files/batch", {"deletions": {"sha": [oid], "rewriteHistory": True}})
@@ -221,7 +222,7 @@ def test_sizes_of_folders(api, filled):
 
 
 @newest
-@shows("list_user_repos")
+@shows("list_user_repos", "hf repos ls")
 @pytest.mark.covers("hub.storage")
 def test_what_repositories_take(hub, tmp):
     number = next(hub.names)
@@ -235,6 +236,8 @@ def test_what_repositories_take(hub, tmp):
 rows = [[r.id, r.type, r.visibility, r.storage, r.storage_percent] for r in api.list_user_repos()]
 tell([rows, [r.id for r in api.list_user_repos(sys.argv[1])]])
 """, team)
+    listed = Hf(hub.url, token, tmp / "home").run("repos", "ls", "--namespace", team).stdout
+    assert f"{team}/x" in listed, listed
     rows, of_team = told
     assert [row[:3] for row in rows] == [[f"{user}/large", "model", "private"], [f"{user}/set", "dataset", "private"]] and of_team == [f"{team}/x"]
     assert rows[0][3] > 50_000 > rows[1][3] and 99 < rows[0][4] + rows[1][4] < 101

@@ -74,7 +74,7 @@ impl Changes {
                 return Ok(());
             }
             let (disk, base) = (self.0.disk.clone(), Arc::clone(&shown));
-            let made = self.compute_behind(move || {
+            let made = self.compute(move || {
                 let context = compact::Context { temp_file: &|| disk.temp_file(), keepgoing: &|| true };
                 let made = compact::closure_pack(&base, &compact::Options::default(), &context)?;
                 let Some(made) = made else { return Ok(None) };

@@ -68,7 +68,7 @@ impl Changes {
             let (locks_version, locks) = self.0.database.locks_of_others(access.repo_id(), access.actor())?;
             let (base, sought, disk) = (Arc::clone(&snapshot), objects.clone(), self.0.disk.clone());
             let made = self
-                .compute_behind(move || {
+                .compute(move || {
                     let pointers = base.packs().iter().flat_map(|pack| pack.pointers());
                     let is_sought = |pointer: &Pointer| sought.contains(&Sha256(pointer.sha256));
                     let blobs = pointers.filter(is_sought).map(|pointer| pointer.blob).collect();

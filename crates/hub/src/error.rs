@@ -31,6 +31,9 @@ pub enum HubError {
     Forbidden(String),
     #[error("{0}")]
     NotFound(String),
+    /// It was here, and was deleted for good.
+    #[error("{0}")]
+    Gone(String),
     #[error("{0}")]
     Conflict(String),
     /// The one that is there already, by its path.
@@ -116,6 +119,7 @@ impl From<OpenError> for HubError {
             OpenError::Store(error) => error.into(),
             OpenError::Db(error) => error.into(),
             OpenError::Unverified => HubError::Busy(error.to_string()),
+            OpenError::Removed => HubError::Gone(error.to_string()),
             other => HubError::NotFound(other.to_string()),
         }
     }

@@ -374,6 +374,7 @@ impl From<HubError> for Error {
             HubError::Unprocessable(_) => Error::Unprocessable(text),
             HubError::Forbidden(_) => Error::NotAllowed(text),
             HubError::NotFound(_) => Error::Missing(text),
+            HubError::Gone(_) => Error::Gone(text),
             HubError::Conflict(_) => Error::Conflict(text),
             HubError::Exists { path, .. } => Error::Exists { message: text, url: format!("/{path}") },
             HubError::CollectionExists { slug } => Error::CollectionExists { message: text, slug },

@@ -13,8 +13,10 @@ use crate::{Kind, ReadError, Snapshot};
 pub struct Limits {
     /// Of a file's content: a larger one is only named.
     pub file_bytes_max: u64,
-    /// Of the old and the new file together.
+    /// Of the old and the new file together: what they cost in memory.
     pub file_lines_max: usize,
+    /// Of both, between the first and the last difference: what they cost in time, which grows faster than they do.
+    pub file_lines_compared_max: usize,
     pub files_max: usize,
     /// Of the whole text; the file that goes beyond it is the last one.
     pub bytes_max: u64,
@@ -26,7 +28,8 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             file_bytes_max: 10 << 20,
-            file_lines_max: 400_000,
+            file_lines_max: 1_000_000,
+            file_lines_compared_max: 50_000,
             files_max: 100_000,
             bytes_max: 256 << 20,
             entries_max: 10_000_000,
@@ -137,7 +140,9 @@ impl Patch {
         if before.is_empty() && after.is_empty() {
             return Ok(());
         }
-        if lines_of(&before) + lines_of(&after) > self.limits.file_lines_max {
+        if lines_of(&before) + lines_of(&after) > self.limits.file_lines_max
+            || compared(&before, &after) > self.limits.file_lines_compared_max
+        {
             out.extend_from_slice(
                 &[b"Files ", a, b" and ", b, b" have too many lines to be compared\n"].concat(),
             );
@@ -175,6 +180,15 @@ fn line(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
 
 fn is_binary(content: &[u8]) -> bool {
     content[..content.len().min(BINARY_BYTES)].contains(&0)
+}
+
+/// Lines without those that both begin with, and those that both end with. What was only added costs nothing.
+fn compared(a: &[u8], b: &[u8]) -> usize {
+    let start = a.iter().zip(b).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[start..], &b[start..]);
+    let end = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
+    let (a, b) = (&a[..a.len() - end], &b[..b.len() - end]);
+    if a.is_empty() || b.is_empty() { 0 } else { lines_of(a) + lines_of(b) }
 }
 
 fn lines_of(content: &[u8]) -> usize {
