@@ -40,6 +40,7 @@ def sound(run_directory):
     hub.run("repo", "rename", "alice/before", "alice/after")
     large_objects(hub, path, token)
     discussion(hub, path, token)
+    people(hub, token)
     hub.stop()
     hub.fsck()
     with sqlite3.connect(hub.data / "granary.db") as rows:
@@ -70,6 +71,19 @@ def large_objects(hub, path, token):
     at.grant(lfs.content(5000, "under way"))
     assert at.post("locks", {"path": "a.bin"}).status == 201
     hub.run("quota", "alice", "1GiB")
+
+
+def people(hub, token):
+    """A like, a request for access, a collection, downloads, and a card that is found."""
+    owner, bob = HubApi(hub.url, token), HubApi(hub.url, hub.user("bob"))
+    owner.create("alice/liked", private=False)
+    assert owner.commit("models/alice/liked", file("README.md", "---\ntags: [a]\n---\nwords"), file("config.json", "{}")).status == 200
+    assert bob.head("/alice/liked/resolve/main/config.json").status == 200
+    assert owner.get("/api/models").status == 200
+    assert owner.request("PUT", "/api/models/alice/liked/settings", {"gated": "manual"}).status == 200
+    assert bob.post("/alice/liked/ask-access").status == 303 and bob.post("/api/models/alice/liked/like").status == 200
+    item = {"id": "alice/liked", "type": "model"}
+    assert owner.post("/api/collections", {"title": "Liked", "namespace": "alice", "item": item}).status == 200
 
 
 @pytest.fixture
@@ -215,7 +229,7 @@ def changed(value):
     if value is None:
         return 1
     if isinstance(value, bytes):
-        return flip(value, len(value) // 2)
+        return flip(value, len(value) // 2) if value else b"x"
     if isinstance(value, str):
         return value[:-1] + chr(ord(value[-1]) ^ 1) if value else "x"
     return 1 - value if value in (0, 1) else value ^ 1
@@ -225,6 +239,8 @@ def test_every_column_of_every_table(copy):
     """One cell at a time; the rows carry checksums, so what nothing else determines is covered too."""
     hub, rows = copy
     tables = [row[0] for row in rows.execute("select name from sqlite_master where type = 'table' and name not like 'sqlite_%'")]
+    # Those of FTS5 have a test of their own: there are bits in them that mean nothing.
+    tables = [table for table in tables if not table.startswith(("name_text", "card_text"))]
     missed = []
     for table in tables:
         columns = [row[1] for row in rows.execute(f"pragma table_info({table})")]
@@ -251,6 +267,17 @@ def test_every_column_of_every_table(copy):
             rows.commit()
     assert not missed, "\n".join(missed)
     hub.fsck()
+
+
+@pytest.mark.parametrize("damage", [
+    "update card_text_content set c0 = 'other'", "update name_text_content set c0 = 'alice/other' where c0 = 'alice/liked'", "delete from card_text_content",
+    "update card_text_data set block = zeroblob(length(block)) where id > 10", "update name_text_data set block = x'00' where id > 10",
+    "delete from name_text where model = 'alice/liked'"])
+def test_what_is_searched(copy, damage):
+    hub, rows = copy
+    assert rows.execute(damage).rowcount
+    rows.commit()
+    finds(hub)
 
 
 def test_a_page_of_the_database(copy):

@@ -148,9 +148,9 @@ def test_the_command(hub, alice, api, repo, named, tmp):
     hf = Hf(hub.url, alice, tmp / "hf")
     hf.commands(f"collections create {title} --description ours")
     slug = next(row["slug"] for row in api.get("/api/collections?owner=alice").json() if row["title"] == title)
-    printed = hf.commands(f"collections add-item {slug} {model} model --note hi", f"collections info {slug}", f"collections ls --owner alice --item models/{model}",
+    printed = hf.commands(f"collections add-item {slug} {model} model --note hi", f"collections info {slug}", f"collections ls --owner alice --item models/{model} --json",
                           f"collections update {slug} --title {title}-new")
-    assert model in printed[1] and slug in "".join(printed[2].split())
+    assert model in printed[1] and slug in printed[2]
     item, = api.get(f"/api/collections/{slug}").json()["items"]
     hf.commands(f"collections update-item {slug} {item['_id']} --note ho", f"collections delete-item {slug} {item['_id']}", f"collections delete {slug}")
     assert api.get(f"/api/collections/{slug}").status == 404

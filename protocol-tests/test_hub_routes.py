@@ -30,10 +30,12 @@ def test_a_refusal_is_the_same_for_everybody(hub, alice, repo):
 
 def test_other_methods_are_told_which_there_are(hub, alice):
     api = HubApi(hub.url, alice)
-    for row in routes.catalogue():
+    rows = routes.catalogue()
+    for row in rows:
         path, headers = routes.example(row)
+        known = {method for other in rows if other["address"] == row["address"] for method in other["methods"]}
         if row["methods"] != ["OPTIONS"] and "PATCH" not in row["methods"]:
-            answer = api.request("PATCH", path, **headers)
+            answer = api.request("PATCH" if "PATCH" not in known else "PUT", path, **headers)
             assert answer.status == 405 and set(row["methods"]) <= set(answer.headers["allow"].split(", ")), (path, answer.status, answer.body)
             assert answer.headers["x-error-message"] and answer.json()["error"], path
 
