@@ -1,5 +1,5 @@
-//! The line of a request in a log of JSON. There is one for each, so it is written without detours: what
-//! `tracing_subscriber` makes of the same event takes as long as much of the request. All other lines are left to it.
+//! The line of a request in a log of JSON. Every request has one, so it is written straight into the line, where
+//! `tracing_subscriber` builds it of many small pieces. All other lines are left to it.
 
 use std::fmt;
 
