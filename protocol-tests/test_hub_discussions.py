@@ -108,8 +108,13 @@ assert "draft" in fails(errors.HfHubHTTPError, api.merge_pull_request, name, 2)
 api.change_discussion_status(name, 2, "open")
 done = api.create_commit(name, [CommitOperationAdd("new.txt", b"new\\n")], commit_message="the file", revision="refs/pr/2", parent_commit=start)
 assert api.repo_info(name, revision="refs/pr/2").sha == done.oid and api.repo_info(name).sha == start
+diff = api.get_discussion_details(name, 2).diff
+assert diff.startswith("diff --git a/new.txt b/new.txt\\nnew file mode 100644\\n") and diff.endswith("@@ -0,0 +1 @@\\n+new\\n"), diff
+api.create_commit(name, [CommitOperationAdd("other.txt", b"other\\n")], commit_message="meanwhile")
+assert api.get_discussion_details(name, 2).diff == diff
 api.merge_pull_request(name, 2, comment="thanks")
 pull = api.get_discussion_details(name, 2)
+assert pull.diff == diff
 assert pull.status == "merged" and pull.merge_commit_oid == api.repo_info(name).sha and pull.conflicting_files == []
 assert [(event.type, getattr(event, "summary", None)) for event in pull.events] == [
     ("comment", None), ("status-change", None), ("commit", "the file"), ("comment", None), ("status-change", None)]
@@ -155,10 +160,11 @@ def test_the_command(hub, by, named, git, tmp, alice):
         f"discussions list {name} --format json",
         f"discussions info {name} 1 --format json",
         f"upload {name} {__file__} test.py --revision refs/pr/2",
+        f"discussions diff {name} 2",
         f"discussions merge {name} 2 --yes --comment thanks",
         f"discussions list {name} --status merged --kind pull_request --format json",
     )
-    assert "An answer" in printed[7] and "A change" in printed[7] and "Because" in printed[8] and "A change" in printed[11]
+    assert "An answer" in printed[7] and "A change" in printed[7] and "Because" in printed[8] and "diff --git a/test.py b/test.py" in printed[10] and "A change" in printed[12]
     clone = git.clone(hub.git_url(name, alice), tmp / "clone")
     assert clone("log", "-1", "--format=%s %P").startswith("A change (#2) ") and (clone.cwd / "test.py").exists()
 

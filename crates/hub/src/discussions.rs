@@ -5,12 +5,15 @@
 
 mod wire;
 
+use std::sync::Arc;
+
 use auth::{Authorized, Propose, Read, Right, Write};
 use change::PullError;
 use database::{
     Discussion, DiscussionEdit, DiscussionError, DiscussionEvent, DiscussionFilter, DiscussionNum,
-    DiscussionStatus, NewDiscussion, Said, pull_ref,
+    DiscussionStatus, NewDiscussion, Pull, Said, pull_ref,
 };
+use repository::diff::{Limits, Patch};
 use repository::edit::{self, Conflicts};
 use repository::walk::{self, WalkLimits};
 use serde::Deserialize;
@@ -41,6 +44,16 @@ pub struct Asked {
     pub author: Option<String>,
 }
 
+/// Of a diff in an answer, which is held in memory.
+const DIFF: Limits = Limits {
+    file_bytes_max: 1 << 20,
+    file_lines_max: 50_000,
+    files_max: 3000,
+    bytes_max: 4 << 20,
+    entries_max: 1_000_000,
+};
+const DIFF_PIECE: usize = 256 << 10;
+
 const TITLE_CHARS_MIN: usize = 3;
 const TITLE_CHARS_MAX: usize = 200;
 const COMMENT_BYTES_MAX: usize = 64 << 10;
@@ -62,8 +75,14 @@ impl Hub {
         Ok(json!({ "discussions": page, "count": count, "start": start }))
     }
 
-    /// With everything that was said, and, of a pull request, what stands in the way of a merge.
-    pub async fn discussion(&self, access: &Authorized<Read>, num: DiscussionNum) -> Result<Value, HubError> {
+    /// With everything that was said, and, of a pull request, what stands in the way of a merge; `with_diff`, also what it
+    /// changes.
+    pub async fn discussion(
+        &self,
+        access: &Authorized<Read>,
+        num: DiscussionNum,
+        with_diff: bool,
+    ) -> Result<Value, HubError> {
         self.may_discuss(access)?;
         let found = self.0.database.discussion_events(access.repo_id(), num)?;
         let (discussion, events) = found.ok_or_else(|| missing(num))?;
@@ -84,6 +103,9 @@ impl Hub {
                 false => json!(conflicts.paths),
             };
             fields.insert("filesWithConflicts".to_owned(), conflicts);
+            if with_diff {
+                fields.insert("diff".to_owned(), json!(self.diff(access, num, pull).await?));
+            }
         }
         Ok(document)
     }
@@ -105,6 +127,36 @@ impl Hub {
         blocking(move || {
             let base = walk::merge_base(&snapshot, &ours, &theirs, &WalkLimits::default())?;
             edit::conflicts(&snapshot, base, [ours, theirs]).map_err(HubError::internal)
+        })
+        .await
+    }
+
+    /// What a pull request changes, or changed, since it left its branch. `None` if its ref is gone.
+    async fn diff(
+        &self,
+        access: &Authorized<Read>,
+        num: DiscussionNum,
+        pull: &Pull,
+    ) -> Result<Option<String>, HubError> {
+        let snapshot = self.snapshot(access.repo()).await?;
+        let tip_of = |name: &str| snapshot.find_ref(name).map(|row| row.oid);
+        let (target, head) = match pull.merged {
+            Some(merged) => (merged.base, Some(merged.head)),
+            None => (tip_of(&pull.target), tip_of(&pull_ref(num))),
+        };
+        let Some(head) = head else { return Ok(None) };
+        blocking(move || {
+            // Of one that is merged, it is where they parted already.
+            let base = match target {
+                Some(target) => walk::merge_base(&snapshot, &target, &head, &WalkLimits::default())?,
+                None => None,
+            };
+            let tree = |commit: database::Oid| snapshot.commit(&commit).map(|commit| commit.tree);
+            let (old, new) = (base.map(tree).transpose()?, tree(head)?);
+            let mut patch = Patch::new(Arc::clone(&snapshot), old, Some(new), DIFF)?;
+            let mut text = Vec::new();
+            while patch.write(DIFF_PIECE, &mut text)? {}
+            Ok(Some(String::from_utf8_lossy(&text).into_owned()))
         })
         .await
     }

@@ -66,7 +66,8 @@ pub(super) fn address(call: &Call<'_>, path: &database::RepoPath, num: &impl std
 async fn details(mut call: Call<'_>, target: &Target, num: &str) -> Result<Response<Body>, Error> {
     let access = call.access::<Read>(target)?;
     let num = number(num)?;
-    Ok(json(&call.hub().discussion(&access, num).await?))
+    let with_diff = call.query()?.is("diff");
+    Ok(json(&call.hub().discussion(&access, num, with_diff).await?))
 }
 
 #[derive(Deserialize)]
