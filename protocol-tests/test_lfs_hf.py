@@ -10,6 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError  # noqa: E402
 from huggingface_hub.lfs import lfs_upload, post_lfs_batch_info  # noqa: E402
 
 from harness import lfs, lfs_api, metrics  # noqa: E402
+from harness.api import HubApi  # noqa: E402
 from harness.lfs import MIB, content  # noqa: E402
 from harness.lfs_api import Api  # noqa: E402
 
@@ -72,6 +73,8 @@ def test_errors_are_read(fresh_hub, engine_settings):
         send(hub, place, content(10), user="bob")
     assert raised.value.response.status_code == 404
     hub.repo("alice/open", public=True)
+    # Whoever reads may propose, unless nobody is to be asked for that.
+    assert HubApi(hub.url, hub.tokens["alice"]).request("PUT", "/api/models/alice/open/settings", {"discussionsDisabled": True}).status == 200
     with pytest.raises(HfHubHTTPError) as raised:
         send(hub, ("model", "alice/open", "alice/open"), content(10), user="bob")
     assert raised.value.response.status_code == 403

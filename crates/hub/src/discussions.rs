@@ -48,6 +48,7 @@ pub struct Asked {
 const DIFF: Limits = Limits {
     file_bytes_max: 1 << 20,
     file_lines_max: 50_000,
+    file_lines_compared_max: 50_000,
     files_max: 3000,
     bytes_max: 4 << 20,
     entries_max: 1_000_000,

@@ -243,10 +243,10 @@ mod tests {
             capabilities.to_string().lines().map(super::verdict).collect::<Vec<_>>()
         };
         let weak = Capabilities { clock_skew_s: 100, ..Capabilities::default() };
-        assert_eq!(verdicts(&weak), [&[Verdict::Good; 7][..], &[Verdict::Warning]].concat());
+        assert_eq!(verdicts(&weak), [&[Verdict::Good; 9][..], &[Verdict::Warning]].concat());
         let open = Capabilities { open_to_write: true, open_to_read: true, ..Capabilities::default() };
         let last = [Verdict::Bad, Verdict::Warning, Verdict::Good];
-        assert_eq!(verdicts(&open), [&[Verdict::Good; 7][..], &last].concat());
+        assert_eq!(verdicts(&open), [&[Verdict::Good; 9][..], &last].concat());
     }
 
     fn verdict(report: &Report, about: &str) -> Option<Verdict> {

@@ -2,8 +2,9 @@ use std::path::Path;
 
 use auth::transfer::{KeysError, TransferKeys};
 use database::{
-    AsOf, Clock, Database, Facts, Gating, NewUpload, Oid, PackId, Quota, RepoSettings, TokenRole, UploadId,
-    UserId,
+    AsOf, Clock, Collected, CollectionId, Database, DiscussionEdit, Facts, FoundBy, Gating, NewCollection,
+    NewDiscussion, NewUpload, Oid, PackId, Quota, RepoSettings, TokenRole, UploadId, UserId, XetHash,
+    XorbGrant,
 };
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -135,7 +136,15 @@ async fn rows_of_large_objects(hub: &Hub, user: UserId) {
     db.set_multipart(id, vec![(awaited.sha256, "x".to_owned())]).await.unwrap();
     let main = Some(MAIN.to_owned());
     db.create_lock(repo.id, "weights.bin".to_owned(), main, user, 1).await.unwrap();
-    hub.bring(&repo, &Packed::new(1), 2).await;
+    let (packed, _) = hub.bring(&repo, &Packed::new(1), 2).await;
+    let file = db.link(repo.id, &packed.sha256).unwrap().unwrap().backing.unwrap();
+    let copy = db.stage_whole(file.id).await.unwrap().unwrap();
+    let path = hub.data().join(database::object_key(&packed.sha256, copy));
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, &packed.bytes).unwrap();
+    assert!(db.publish_whole(copy).await.unwrap());
+    let grant = XorbGrant { repo: repo.id, hash: XetHash([9; 32]), size: 9, expires_ms: i64::MAX };
+    db.grant_xorb(grant, 1).await.unwrap().unwrap();
     db.set_quota("ada".parse().unwrap(), Some(1 << 40)).await.unwrap();
     rows_of_the_hub(hub, repo.id, user).await;
 }
@@ -152,7 +161,31 @@ async fn rows_of_the_hub(hub: &Hub, repo: database::RepoId, user: UserId) {
     let set = db.set_repo_settings(repo, settings, AsOf::default()).await.unwrap();
     assert_eq!(set, database::Set::Done);
     let facts = Facts { commit: None, modified_ms: 1, tags: vec!["a".to_owned()], document: "{}".to_owned() };
-    db.set_facts(repo, facts, database::FoundBy::default()).await.unwrap();
+    let found_by = FoundBy { terms: vec!["models:acme/x".to_owned()], text: "words of a card".to_owned() };
+    db.set_facts(repo, facts, found_by).await.unwrap();
+    rows_of_people(db, repo, user).await;
+}
+
+/// A discussion with an edited comment, a like, a download, a request, a collection with an item.
+async fn rows_of_people(db: &Database, repo: database::RepoId, user: UserId) {
+    let acl_version = db.repo(repo).unwrap().unwrap().acl_version;
+    let new = NewDiscussion { title: "talk".to_owned(), text: "a".to_owned(), author: user };
+    let num = db.open_discussion(repo, acl_version, new).await.unwrap().num;
+    let edit = DiscussionEdit::Edit { position: 0, text: "b".to_owned() };
+    db.edit_discussion(repo, acl_version, num, user, edit).await.unwrap();
+    assert!(db.set_like(repo, user, true).await.unwrap());
+    db.add_downloads(vec![(repo, 1)]).await.unwrap();
+    db.grant_access(repo, user).await.unwrap();
+    let collection = NewCollection {
+        namespace: "acme".parse().unwrap(),
+        title: "One".to_owned(),
+        slug: "one".to_owned(),
+        description: None,
+        private: false,
+        theme: "blue".to_owned(),
+    };
+    db.create_collection(collection).await.unwrap();
+    assert_eq!(db.collect(CollectionId(1), repo, None).await.unwrap(), Collected::Done(()));
 }
 
 /// One column of one row.
@@ -182,7 +215,10 @@ fn places(conn: &Connection) -> Vec<Place> {
         rows.map(Result::unwrap).collect()
     };
     let mut places = Vec::new();
-    for (table, _) in strings("SELECT name, type FROM sqlite_schema WHERE type = 'table'") {
+    // The indexes of words have no rows of ours.
+    let tables = "SELECT name, type FROM sqlite_schema WHERE type = 'table'
+                  AND name NOT LIKE 'name\\_text%' ESCAPE '\\' AND name NOT LIKE 'card\\_text%' ESCAPE '\\'";
+    for (table, _) in strings(tables) {
         let columns = strings(&format!("SELECT name, type FROM pragma_table_info('{table}')"));
         let mut key = strings(&format!("SELECT name, type FROM pragma_table_info('{table}') WHERE pk > 0"));
         if key.is_empty() {
@@ -228,6 +264,7 @@ impl Place {
         };
         match &self.value(conn) {
             Value::Null if self.sort == "INTEGER" => vec![Value::Integer(1)],
+            Value::Null if self.sort == "TEXT" => vec![Value::Text("x".to_owned())],
             Value::Null => vec![Value::Blob(vec![1; 20])],
             Value::Integer(number) => (0..8).map(|bit| Value::Integer(number ^ (1 << bit))).collect(),
             Value::Text(text) if text.is_empty() => vec![Value::Text("x".to_owned())],

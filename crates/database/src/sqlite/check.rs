@@ -161,7 +161,7 @@ impl Database {
     /// SQLite's own `integrity_check` and `foreign_key_check`, the checksum of every row, and the rules of this
     /// crate; each finding is one sentence. Reads everything, in one state; writes go on.
     pub fn check(&self) -> Result<Vec<String>, DbError> {
-        self.0.readers.snapshot(|conn| {
+        self.0.readers.fresh_snapshot(|conn| {
             let mut findings = integrity(conn)?;
             for table in TABLES {
                 add(&mut findings, table.check(conn)?);

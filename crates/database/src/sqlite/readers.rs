@@ -49,6 +49,17 @@ impl Readers {
         })
     }
 
+    /// As [`Readers::snapshot`], on a connection that nothing was read on before. What another one knows of an index of words
+    /// from before the last write is what `integrity_check` would compare with.
+    pub(super) fn fresh_snapshot<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, DbError>,
+    ) -> Result<T, DbError> {
+        let conn = schema::open_reader(&self.path)?;
+        let transaction = conn.unchecked_transaction()?;
+        work(&transaction)
+    }
+
     /// Closes what is idle.
     pub(super) fn drain(&self) {
         self.idle.lock().clear();

@@ -50,7 +50,8 @@ async fn likes_and_downloads_are_counted_and_fade() {
     let counts = Counts { likes: 1, downloads: 1, downloads_all: 100, trending: lists::trending(0, 1) };
     assert_eq!(db.counts(repo).unwrap(), counts);
     assert_eq!(db.likers(repo, 0, 10).unwrap().len(), 1);
-    assert_eq!(db.likes(acme, &public(), 0, 10).unwrap().len(), 1);
+    assert_eq!(db.likes(acme, &Seen::All, 0, 10).unwrap().len(), 1);
+    assert_eq!(db.likes(acme, &public(), 0, 10).unwrap().len(), 0, "it is private");
     assert_eq!(db.check().unwrap(), Vec::<String>::new());
     db.delete_repo(repo, 0).await.unwrap();
     assert_eq!(db.counts(repo).unwrap(), Counts::default());

@@ -37,7 +37,8 @@ impl Default for Limits {
     }
 }
 
-/// What `git diff --full-index --no-renames` prints, made piece by piece.
+/// What `git diff --full-index --no-renames` prints, made piece by piece. (Of lines that are all alike, others than git's may
+/// be shown as the ones that are gone.)
 pub struct Patch {
     changes: Changes,
     limits: Limits,
