@@ -109,7 +109,7 @@ impl Changes {
         // Before the look at the paths: a lock taken later has another version.
         let (locks_version, locks) = self.0.database.locks_of_others(repo.id, access.actor())?;
         let lost = self.lost_pointers(&snapshot)?;
-        let pulls = self.pulls_to_move(&access, &commands)?;
+        let pulls = self.pulls_to_move(&access, commands)?;
         let (limits, disk, check_card) = (self.0.limits.clone(), self.0.disk.clone(), self.0.check_card);
         let (commands, for_work) = (std::sync::Arc::clone(commands), std::sync::Arc::clone(commands));
         let base = std::sync::Arc::clone(&snapshot);

@@ -22,13 +22,15 @@ const LIBRARIES_MAX: usize = 10_000;
 const WRITTEN_AT_ONCE: usize = 200;
 const HOUR_MS: i64 = 60 * 60 * 1000;
 
+/// A generation of the repository, and which library its model is of then.
+type Library = (i64, Option<Box<str>>);
+
 #[derive(Default)]
 pub(crate) struct Downloads {
     counts: Mutex<HashMap<RepoId, u64>>,
     /// When they first asked for it.
     clients: Mutex<HashMap<(RepoId, IpAddr), i64>>,
-    /// As of a generation.
-    libraries: Mutex<HashMap<RepoId, (i64, Option<Box<str>>)>>,
+    libraries: Mutex<HashMap<RepoId, Library>>,
     /// In which hour, since the epoch, what fades with time was looked after last.
     tended: tokio::sync::Mutex<Option<i64>>,
 }

@@ -56,7 +56,8 @@ pub(super) fn apply(
     let plan = refs::plan(conn, change, target.refs_count)?;
 
     let refused = !change.refs.is_empty() && plan.accepted == 0;
-    if refused || !(changes_anything(change, &target, &plan) || !pulls.is_empty()) {
+    let changes = changes_anything(change, &target, &plan) || !pulls.is_empty();
+    if refused || !changes {
         return Ok((Applied { generation: target.generation, refs: plan.outcomes }, opened));
     }
     let generation = target.generation + 1;
