@@ -203,7 +203,7 @@ ROWS = {
     "repo.refs_count": "update repo set refs_count = refs_count + 1 where name = 'r'",
     "repo.packs_count": "update repo set packs_count = packs_count + 1 where name = 'r'",
     "repo.packs_bytes": "update repo set packs_bytes = packs_bytes + 1 where name = 'r'",
-    "account.folded": "update account set folded = 'bob' where name = 'alice'",
+    "account.folded": "update account set folded = 'carol' where name = 'alice'",
     "account lost": "delete from account where name = 'alice'",
     "token.account_id": "update token set account_id = 999",
     "redirect.repo_id": "update redirect set repo_id = 999",

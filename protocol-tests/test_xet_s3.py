@@ -397,7 +397,7 @@ def test_a_copy_lets_nobody_in_and_counts_for_nobody(busy):
     assert not Api(busy.hub, "bob/x", bob).has(read.data)
     busy.hub.run("lfs", "remove", busy.path, lfs.oid(read.data))
     gone = read.get()
-    assert gone.status == 404 and b"removed" in gone.body
+    assert gone.status == 410 and b"removed" in gone.body
     busy.age()
     assert not busy.keys(), "it goes with its file"
     busy.hub.fsck()
