@@ -65,7 +65,9 @@ def fill(file, count, card_words=120):
         for number in range(OWNERS):
             name = f"team{number:04}"
             rows.execute("INSERT INTO account VALUES (?,?,?,?,?,?,?)", sealed(following["account"] + number, name, name, 0, 0, now))
-        texts, chance, tags, uses = Texts(1), random.Random(2), {}, []
+        texts, chance, uses = Texts(1), random.Random(2), []
+        tags = {name: [number, repos] for number, name, repos in rows.execute("SELECT id, name, repos FROM tag WHERE kind = 0 AND shown = 1")}
+        known_before = len(tags)
         for number in range(count):
             repo = following["repo"] + number
             owner = f"team{int(OWNERS * chance.random() ** 3):04}"
@@ -76,7 +78,7 @@ def fill(file, count, card_words=120):
             chosen = [chance.choice(TASKS), chance.choice(LIBRARIES), f"license:{chance.choice(LICENSES)}", *chance.sample(LANGUAGES, 2), "region:us",
                       f"base_model:team{number % 97:04}/base", f"dataset:team{number % 1009:04}/data", f"rare-{number % 50_000}"]
             for tag in chosen:
-                known = tags.setdefault(tag, [following["tag"] + len(tags), 0])
+                known = tags.setdefault(tag, [following["tag"] + len(tags) - known_before, 0])
                 known[1] += 1
                 uses.append((known[0], repo))
             facts = json.dumps({"tags": chosen, "pipeline_tag": chosen[0], "library_name": chosen[1], "card_data": {"license": chosen[2][8:], "language": chosen[3:5]}})
@@ -87,10 +89,10 @@ def fill(file, count, card_words=120):
             rows.execute("INSERT INTO name_text (rowid, model) VALUES (?,?)", (repo, folded))
             rows.execute("INSERT INTO card_text (rowid, model) VALUES (?,?)", (repo, f"{name}\n{texts.card(card_words)}"))
         for tag, (number, repos) in tags.items():
-            rows.execute("INSERT INTO tag VALUES (?,?,?,?,?,?,?)", sealed(number, 0, tag.lower(), tag, 1, repos))
+            rows.execute("INSERT OR REPLACE INTO tag VALUES (?,?,?,?,?,?,?)", sealed(number, 0, tag.lower(), tag, 1, repos))
         for use in sorted(uses):
             rows.execute("INSERT INTO repo_tag VALUES (?,?,?)", sealed(*use))
-        for name, more in (("account", OWNERS), ("repo", count), ("tag", len(tags))):
+        for name, more in (("account", OWNERS), ("repo", count), ("tag", len(tags) - known_before)):
             following[name] += more
             rows.execute("UPDATE sequence SET next = ?, crc = ? WHERE name = ?", (following[name], crc(name, following[name]), name))
         rows.execute("COMMIT")
