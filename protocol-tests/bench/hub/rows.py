@@ -1,6 +1,9 @@
 """The rows of the table: what is asked, and which figures must be reached."""
 
 import json
+import statistics
+import time
+import urllib.request
 from urllib.parse import quote
 
 from harness import wire
@@ -139,6 +142,63 @@ def all_at_once(repos_of, path_of, count):
     return commits(repos_of, path_of, count, CLIENTS, lambda timings, cpu: Sample(count / timings.wall_seconds, count / cpu))
 
 
+# -- pull requests and differences ---------------------------------------------------------------------------------
+
+
+def merges(repo_of, count, files=20):
+    """The median time of a merge, and the CPU for it: of so many files, into a branch that has changed as many others."""
+    def prepare(world, side, round):
+        repo, numbers = repo_of(world), range(round * count, (round + 1) * count)
+
+        def changed(number, other):
+            return {f"{folder * 5:03}/{number * 2 % 1000 + other:03}.txt": world.text() for folder in range(files)}
+
+        def opened(number):
+            body = calls.commit_body(changed(number, 0))
+            got = side.api.request("POST", f"/api/models/{repo}/commit/main?create_pr=1", body, content_type="application/x-ndjson")
+            assert got.status == 200, got.body
+            return f"/api/models/{repo}/discussions/{got.json()['pullRequestUrl'].rsplit('/', 1)[1]}"
+
+        pulls = [opened(number) for number in numbers]
+        for number in numbers:
+            side.commit(repo, changed(number, 1))
+        run = world.generator.prepare([side.request("POST", f"{pull}/merge", b"{}", content_type="application/json") for pull in pulls])
+
+        def measured():
+            timings, cpu = cpu_of(side, run)
+            assert {side.api.get(pull).json()["status"] for pull in pulls} == {"merged"}
+            return Sample(timings.median, cpu / count)
+        return measured
+    return prepare
+
+
+def first_bytes(repo_of, files, count=10):
+    """The median time until the first byte of a difference of so many files comes, and the CPU for all of it."""
+    def prepare(world, side, round):
+        repo = repo_of(world)
+        side.commit(repo, {f"{number % 100:03}/{number // 100:03}.txt": world.text() for number in range(files)})
+        newest, before = [row["id"] for row in side.api.get(f"/api/models/{repo}/commits/main?limit=2").json()]
+        request = side.request("GET", f"/api/models/{repo}/compare/{before}..{newest}")
+        assert answer(request).body.count(b"diff --git") == files
+
+        def run():
+            times = []
+            for _ in range(count):
+                asked = urllib.request.Request(request.href, headers=request.headers | {"Accept-Encoding": "identity"})
+                started = time.perf_counter()
+                with urllib.request.urlopen(asked) as got:
+                    got.read(1)
+                    times.append(time.perf_counter() - started)
+                    got.read()
+            return statistics.median(times)
+
+        def measured():
+            middle, cpu = cpu_of(side, run)
+            return Sample(middle, cpu / count)
+        return measured
+    return prepare
+
+
 def many(world):
     return [world.repo(f"many-{number}", lambda: {"README.md": b"# one of many\n"}) for number in range(MANY_REPOS)]
 
@@ -189,7 +249,9 @@ ROWS = [
         [Bound("value", least=300)]),
     Row("commit-100k", "the same, 100 folders of 1,000 files", one_by_one(hundred_thousand, in_folders, 30), millis, millis, within(30)),
     Row("commit-flat", "the same, one folder of 10,000 files", one_by_one(flat, in_flat, 30), millis, millis, within(50)),
-    Row("list-100k", "list by search and filter, 100k repos, median", asked(listed, median), millis, millis, within(20)),
-    Row("cards-100k", "search in names and 100k cards, median", asked(searched, median), millis, millis, within(30)),
+    Row("merge-100k", "merge of a PR, 20 files each side", merges(hundred_thousand, 10), millis, millis, within(200)),
+    Row("diff-1k", "difference of 1,000 files, its first byte", first_bytes(hundred_thousand, 1000), millis, millis, within(50)),
+    Row("list-100k", "list by search, filter; 100k repos", asked(listed, median), millis, millis, within(20)),
+    Row("cards-100k", "search in 100k names and cards", asked(searched, median), millis, millis, within(30)),
     Row("cards-100k-p99", "the same, the slowest of a hundred", asked(searched, slowest), millis, millis, within(150)),
 ]
