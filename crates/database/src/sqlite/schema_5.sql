@@ -184,12 +184,6 @@ CREATE VIRTUAL TABLE card_text USING fts5 (model, dataset, space, tokenize = 'un
 -- Made anew, as what is above follows from it.
 DELETE FROM repo_facts;
 
--- Copies, large files.
-
--- Webhooks.
-
--- Buckets.
-
 -- Xet in a bucket.
 
 -- A xorb that a client may put there itself, under a key that is made of `id`. As URLs for writing cannot be taken back, a row
