@@ -311,11 +311,12 @@ class Known:
 
 
 class Cas(HubApi):
-    """The CAS for one repository, as the user with `token` reaches it; `repo` is as in the API: models/alice/x."""
+    """The CAS for one repository or bucket, as the user with `token` reaches it; `repo` is as in the API: models/alice/x, buckets/alice/x."""
 
     def __init__(self, hub, token, repo, scope="write", revision="main"):
         self.hub, self.repo = HubApi(hub.url, token), repo
-        given = self.hub.get(f"/api/{repo}/xet-{scope}-token/{revision}")
+        behind = "" if repo.startswith("buckets/") else f"/{revision}"
+        given = self.hub.get(f"/api/{repo}/xet-{scope}-token{behind}")
         assert given.status == 200, given.body
         self.given = given.json()
         assert self.given["exp"] > time.time()

@@ -4,10 +4,12 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use database::{
-    Database, DbError, Gating, OrgRole, Repo, RepoId, RepoState, Seen, TokenId, TokenRole, UserId, Visibility,
+    Bucket, Database, DbError, Gating, HolderId, OrgRole, Repo, RepoId, Seen, TokenId, TokenRole, UserId,
+    Visibility,
 };
 
 use crate::identity::{self, AuthError, Identity, Principal};
+use crate::subject::{Facts, Holder, Subject};
 
 /// What one may do to a repository; each includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,14 +56,20 @@ pub trait Right: sealed::Sealed + Send + Sync + 'static {
     const ACCESS: Access;
 }
 
-/// Proof that `actor` may do `A` to `repo`. Made by [`authorize`] and, for jobs, by [`Authorized::system`]; by nothing
-/// else.
-pub struct Authorized<A: Right> {
-    repo: Repo,
+/// Proof that `actor` may do `A` to a repository, or to another subject. Made by [`authorize`] and its like and, for jobs, by
+/// [`Authorized::system`]; by nothing else.
+pub struct Authorized<A: Right, S: Subject = Repo> {
+    subject: S,
     bearer: Bearer,
     granted: Access,
     settings: Settings,
     right: PhantomData<fn() -> A>,
+}
+
+/// A right to either, by what it is to.
+pub enum Split<A: Right> {
+    Repo(Authorized<A>),
+    Bucket(Authorized<A, Bucket>),
 }
 
 /// Why not. What one may not see is told apart from what is missing in no way: see [`Denied::missing`].
@@ -101,11 +109,28 @@ pub fn authorize<A: Right>(
     identity: &Identity,
     repo: Repo,
 ) -> Result<Authorized<A>, Denied> {
+    authorize_for(settings, identity, repo)
+}
+
+/// As [`authorize`], of a bucket.
+pub fn authorize_bucket<A: Right>(
+    settings: Settings,
+    identity: &Identity,
+    bucket: Bucket,
+) -> Result<Authorized<A, Bucket>, Denied> {
+    authorize_for(settings, identity, bucket)
+}
+
+pub(crate) fn authorize_for<A: Right, S: Subject>(
+    settings: Settings,
+    identity: &Identity,
+    subject: S,
+) -> Result<Authorized<A, S>, Denied> {
     let bearer = match identity {
         Identity::Anonymous => Bearer::Anonymous,
         Identity::User(principal) => Bearer::User(principal.clone()),
     };
-    decide(settings, bearer, repo)
+    decide(settings, bearer, subject)
 }
 
 impl Denied {
@@ -119,34 +144,74 @@ impl<A: Right> Authorized<A> {
     /// For jobs of the node itself, which nobody asked for. `job` says which.
     pub fn system(job: &'static str, repo: Repo) -> Authorized<A> {
         tracing::info!(job, repo = %repo.path, right = ?A::ACCESS, "system access");
-        let settings = Settings::default();
-        Authorized { repo, bearer: Bearer::System(job), granted: Access::Admin, settings, right: PhantomData }
-    }
-
-    /// Reads user, token and repository again and repeats the decision. For a change that was long under way: its
-    /// transaction found another `acl_version`, or the token may have been revoked since.
-    pub fn reauthorize(&self, database: &Database) -> Result<Authorized<A>, ReauthorizeError> {
-        let repo = database.repo(self.repo.id)?;
-        let repo = repo.filter(|repo| repo.state == RepoState::Live).ok_or(ReauthorizeError::RepoGone)?;
-        let bearer = match &self.bearer {
-            Bearer::User(principal) => Bearer::User(identity::by_token(database, &principal.token_sha256)?),
-            other => other.clone(),
-        };
-        Ok(decide(self.settings, bearer, repo)?)
-    }
-
-    /// What the same bearer may do to another repository, whose row was just read.
-    pub fn elsewhere<B: Right>(&self, repo: Repo) -> Result<Authorized<B>, Denied> {
-        decide(self.settings, self.bearer.clone(), repo)
+        let (bearer, settings) = (Bearer::System(job), Settings::default());
+        Authorized { subject: repo, bearer, granted: Access::Admin, settings, right: PhantomData }
     }
 
     /// The repository's row as it was when the right was granted.
     pub fn repo(&self) -> &Repo {
-        &self.repo
+        &self.subject
     }
 
     pub fn repo_id(&self) -> RepoId {
-        self.repo.id
+        self.subject.id
+    }
+
+    pub fn ref_scope(&self) -> RefScope {
+        match self.granted {
+            _ if matches!(self.bearer, Bearer::System(_)) => RefScope::Everything,
+            Access::Discover | Access::Read => RefScope::None,
+            Access::Propose => RefScope::PullRequests,
+            Access::Write | Access::Admin if self.is_admin() && self.subject.mirror => RefScope::Everything,
+            Access::Write | Access::Admin => RefScope::Branches,
+        }
+    }
+}
+
+impl<A: Right> Authorized<A, Bucket> {
+    /// The bucket's row as it was when the right was granted.
+    pub fn bucket(&self) -> &Bucket {
+        &self.subject
+    }
+}
+
+impl<A: Right> Authorized<A, Holder> {
+    /// The row as it was when the right was granted.
+    pub fn holder(&self) -> &Holder {
+        &self.subject
+    }
+
+    pub fn split(self) -> Split<A> {
+        let Authorized { subject, bearer, granted, settings, right } = self;
+        match subject {
+            Holder::Repo(subject) => Split::Repo(Authorized { subject, bearer, granted, settings, right }),
+            Holder::Bucket(subject) => {
+                Split::Bucket(Authorized { subject, bearer, granted, settings, right })
+            }
+        }
+    }
+}
+
+impl<A: Right, S: Subject> Authorized<A, S> {
+    /// Reads user, token and subject again and repeats the decision. For a change that was long under way: its
+    /// transaction found another `acl_version`, or the token may have been revoked since.
+    pub fn reauthorize(&self, database: &Database) -> Result<Authorized<A, S>, ReauthorizeError> {
+        let subject = self.subject.reread(database)?;
+        let subject = subject.filter(|subject| subject.facts().is_live).ok_or(ReauthorizeError::RepoGone)?;
+        let bearer = match &self.bearer {
+            Bearer::User(principal) => Bearer::User(identity::by_token(database, &principal.token_sha256)?),
+            other => other.clone(),
+        };
+        Ok(decide(self.settings, bearer, subject)?)
+    }
+
+    /// What the same bearer may do to another subject, whose row was just read.
+    pub fn elsewhere<B: Right, T: Subject>(&self, subject: T) -> Result<Authorized<B, T>, Denied> {
+        decide(self.settings, self.bearer.clone(), subject)
+    }
+
+    pub fn holder_id(&self) -> HolderId {
+        self.subject.facts().id
     }
 
     /// For the ref log; `None` for anonymous clients and jobs.
@@ -167,9 +232,9 @@ impl<A: Right> Authorized<A> {
         }
     }
 
-    /// Of the repository when the right was granted; goes into the change that the right allows.
+    /// Of the subject when the right was granted; goes into the change that the right allows.
     pub fn acl_version(&self) -> i64 {
-        self.repo.acl_version
+        self.subject.facts().acl_version
     }
 
     /// All that the bearer may do here, which may be more than was asked for.
@@ -191,35 +256,42 @@ impl<A: Right> Authorized<A> {
         self.principal().is_some_and(|principal| principal.user.admin && principal.role == TokenRole::Write)
     }
 
-    pub fn ref_scope(&self) -> RefScope {
-        match self.granted {
-            _ if matches!(self.bearer, Bearer::System(_)) => RefScope::Everything,
-            Access::Discover | Access::Read => RefScope::None,
-            Access::Propose => RefScope::PullRequests,
-            Access::Write | Access::Admin if self.is_admin() && self.repo.mirror => RefScope::Everything,
-            Access::Write | Access::Admin => RefScope::Branches,
-        }
-    }
-
     fn principal(&self) -> Option<&Principal> {
         match &self.bearer {
             Bearer::User(principal) => Some(principal),
             Bearer::Anonymous | Bearer::System(_) => None,
         }
     }
-}
 
-impl<A: Right> Clone for Authorized<A> {
-    fn clone(&self) -> Self {
-        let (repo, bearer) = (self.repo.clone(), self.bearer.clone());
-        Authorized { repo, bearer, granted: self.granted, settings: self.settings, right: PhantomData }
+    fn of<T: Subject>(self, wrap: impl FnOnce(S) -> T) -> Authorized<A, T> {
+        let Authorized { subject, bearer, granted, settings, right } = self;
+        Authorized { subject: wrap(subject), bearer, granted, settings, right }
     }
 }
 
-impl<A: Right> fmt::Debug for Authorized<A> {
+impl<A: Right> From<Authorized<A>> for Authorized<A, Holder> {
+    fn from(access: Authorized<A>) -> Self {
+        access.of(Holder::Repo)
+    }
+}
+
+impl<A: Right> From<Authorized<A, Bucket>> for Authorized<A, Holder> {
+    fn from(access: Authorized<A, Bucket>) -> Self {
+        access.of(Holder::Bucket)
+    }
+}
+
+impl<A: Right, S: Subject> Clone for Authorized<A, S> {
+    fn clone(&self) -> Self {
+        let (subject, bearer) = (self.subject.clone(), self.bearer.clone());
+        Authorized { subject, bearer, granted: self.granted, settings: self.settings, right: PhantomData }
+    }
+}
+
+impl<A: Right, S: Subject> fmt::Debug for Authorized<A, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let actor = self.actor_name().unwrap_or("anonymous");
-        write!(f, "Authorized({actor} may {:?} {})", A::ACCESS, self.repo.path)
+        let (actor, facts) = (self.actor_name().unwrap_or("anonymous"), self.subject.facts());
+        write!(f, "Authorized({actor} may {:?} {}/{})", A::ACCESS, facts.namespace, facts.name)
     }
 }
 
@@ -231,12 +303,16 @@ enum Bearer {
     System(&'static str),
 }
 
-fn decide<A: Right>(settings: Settings, bearer: Bearer, repo: Repo) -> Result<Authorized<A>, Denied> {
+fn decide<A: Right, S: Subject>(
+    settings: Settings,
+    bearer: Bearer,
+    subject: S,
+) -> Result<Authorized<A, S>, Denied> {
     let anonymous = matches!(bearer, Bearer::Anonymous);
-    match granted(settings, &bearer, &repo) {
+    match granted(settings, &bearer, subject.facts()) {
         None => Err(hidden(anonymous)),
         Some(granted) if granted >= A::ACCESS => {
-            Ok(Authorized { repo, bearer, granted, settings, right: PhantomData })
+            Ok(Authorized { subject, bearer, granted, settings, right: PhantomData })
         }
         Some(Access::Discover) => Err(Denied::Gated { anonymous }),
         Some(_) if anonymous => Err(Denied::Unauthenticated),
@@ -244,7 +320,7 @@ fn decide<A: Right>(settings: Settings, bearer: Bearer, repo: Repo) -> Result<Au
     }
 }
 
-/// Whether a new repository may be made in the namespace of this folded name, which exists.
+/// Whether a new repository or bucket may be made in the namespace of this folded name, which exists.
 pub fn may_create(identity: &Identity, folded: &str) -> Result<(), Denied> {
     let principal = identity.principal().ok_or(Denied::Unauthenticated)?;
     let mine = principal.user.admin || principal.user.name.folded() == folded;
@@ -271,12 +347,12 @@ pub fn seen(settings: Settings, identity: &Identity) -> Seen {
 }
 
 /// The most that `bearer` may do; `None` if not even see it.
-fn granted(settings: Settings, bearer: &Bearer, repo: &Repo) -> Option<Access> {
-    if repo.state != RepoState::Live {
+fn granted(settings: Settings, bearer: &Bearer, subject: Facts<'_>) -> Option<Access> {
+    if !subject.is_live {
         return None;
     }
-    let public = repo.visibility == Visibility::Public;
-    let strangers = |most: Access| match repo.gating {
+    let public = subject.visibility == Visibility::Public;
+    let strangers = |most: Access| match subject.gating {
         Gating::Off => most,
         Gating::Auto | Gating::Manual => Access::Discover,
     };
@@ -284,17 +360,22 @@ fn granted(settings: Settings, bearer: &Bearer, repo: &Repo) -> Option<Access> {
         Bearer::System(_) => Some(Access::Admin),
         Bearer::Anonymous => (public && settings.anonymous_read).then(|| strangers(Access::Read)),
         Bearer::User(principal) => {
-            let namespace = repo.path.namespace.folded();
+            let namespace = subject.namespace.folded();
             let owner = principal.user.admin || principal.user.name.folded() == namespace;
-            let made = repo.creator == Some(principal.user.id);
+            let made = subject.creator == Some(principal.user.id);
             let access = match principal.role_in(&namespace) {
                 _ if owner => Access::Admin,
                 Some(OrgRole::Write | OrgRole::Admin) => Access::Admin,
                 Some(OrgRole::Contributor) if made => Access::Admin,
                 Some(OrgRole::Read | OrgRole::Contributor) => Access::Propose,
-                None if public && principal.is_admitted(repo.id) => Access::Propose,
+                None if public && is_admitted(principal, subject.id) => Access::Propose,
                 None if public => strangers(Access::Propose),
                 None => return None,
+            };
+            let access = match access {
+                // There is nothing to propose to a bucket.
+                Access::Propose if matches!(subject.id, HolderId::Bucket(_)) => Access::Read,
+                access => access,
             };
             Some(match principal.role {
                 TokenRole::Read => access.min(Access::Read),
@@ -302,6 +383,10 @@ fn granted(settings: Settings, bearer: &Bearer, repo: &Repo) -> Option<Access> {
             })
         }
     }
+}
+
+fn is_admitted(principal: &Principal, id: HolderId) -> bool {
+    matches!(id, HolderId::Repo(id) if principal.is_admitted(id))
 }
 
 fn hidden(anonymous: bool) -> Denied {
@@ -328,7 +413,7 @@ rights!(Discover, Read, Propose, Write, Admin);
 
 #[cfg(test)]
 mod tests {
-    use database::{RepoPath, User};
+    use database::{RepoPath, RepoState, User};
 
     use super::*;
 

@@ -15,14 +15,16 @@ pub mod access;
 pub mod credential;
 pub mod identity;
 pub mod shares;
+pub mod subject;
 pub mod token;
 pub mod transfer;
 pub mod xet;
 
 pub use access::{
     Access, Admin, Authorized, Denied, Discover, Propose, Read, ReauthorizeError, RefScope, Right, Settings,
-    Write, authorize, may_create, seen,
+    Split, Write, authorize, authorize_bucket, may_create, seen,
 };
 pub use credential::{Credential, MalformedHeader};
 pub use identity::{AuthError, Identity, Principal, identify};
+pub use subject::{Holder, Subject};
 pub use token::{ImportError, IssueError, TokenSecret, import, issue};

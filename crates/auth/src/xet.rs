@@ -1,15 +1,16 @@
-//! Xet tokens: what a client of the Xet CAS is given for one repository, and shows with each call.
+//! Xet tokens: what a client of the Xet CAS is given for one repository or bucket, and shows with each call.
 //!
 //! Signed by the keys of transfer tokens and as little to be trusted alone: what its holder may still do is decided anew by
 //! [`redeem`], from the rows as they are then.
 
 use std::time::Duration;
 
-use database::{Database, RepoId, TokenId, UserId};
+use database::{Database, HolderId, TokenId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Denied;
-use crate::transfer::{Holder, RedeemError, TransferError, TransferKeys};
+use crate::subject::{Holder, Subject};
+use crate::transfer::{GivenTo, RedeemError, TransferError, TransferKeys};
 use crate::{Access, Authorized, Right, Settings};
 
 /// Clients ask for another so long before it ends, and never in the middle of a call.
@@ -23,7 +24,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// The right that it takes, and that its holder must still be granted.
+    /// The right that it takes, and that its holder must still be granted. To a bucket, who may propose may write.
     pub fn access(self) -> Access {
         match self {
             Scope::Read => Access::Read,
@@ -32,10 +33,10 @@ impl Scope {
     }
 }
 
-/// Names the repository by its id, so that it outlives a rename and never reaches another one.
+/// Names its subject by the id, so that it outlives a rename and never reaches another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XetGrant {
-    pub repo: RepoId,
+    pub holder: HolderId,
     pub scope: Scope,
     /// The access token by which it was asked for; `None` if nobody had to be known.
     pub token: Option<TokenId>,
@@ -46,9 +47,14 @@ pub struct XetGrant {
 
 impl XetGrant {
     /// To whoever holds `access`, for `lifetime` from now.
-    pub fn to<A: Right>(access: &Authorized<A>, scope: Scope, lifetime: Duration, now_ms: i64) -> XetGrant {
+    pub fn to<A: Right, S: Subject>(
+        access: &Authorized<A, S>,
+        scope: Scope,
+        lifetime: Duration,
+        now_ms: i64,
+    ) -> XetGrant {
         XetGrant {
-            repo: access.repo_id(),
+            holder: access.holder_id(),
             scope,
             token: access.token(),
             user: access.actor(),
@@ -62,7 +68,7 @@ impl XetGrant {
 #[serde(deny_unknown_fields)]
 struct Claims {
     xet: Scope,
-    /// The repository's id.
+    /// [`HolderId::code`].
     r: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     t: Option<i64>,
@@ -74,9 +80,9 @@ struct Claims {
 
 impl TransferKeys {
     pub fn issue_xet(&self, grant: &XetGrant) -> String {
-        let XetGrant { repo, scope, token, user, expires_ms } = *grant;
+        let XetGrant { holder, scope, token, user, expires_ms } = *grant;
         let (t, a) = (token.map(|token| token.0), user.map(|user| user.0));
-        self.sign(&Claims { xet: scope, r: repo.0, t, a, x: expires_ms })
+        self.sign(&Claims { xet: scope, r: holder.code(), t, a, x: expires_ms })
     }
 
     /// What the token grants, as [`TransferKeys::check`].
@@ -85,7 +91,7 @@ impl TransferKeys {
         let (token, user) = (t.map(TokenId), a.map(UserId));
         match now_ms >= x {
             true => Err(TransferError::Expired),
-            false => Ok(XetGrant { repo: RepoId(r), scope: xet, token, user, expires_ms: x }),
+            false => Ok(XetGrant { holder: HolderId::from_code(r), scope: xet, token, user, expires_ms: x }),
         }
     }
 }
@@ -95,10 +101,10 @@ pub fn redeem<A: Right>(
     settings: Settings,
     database: &Database,
     grant: &XetGrant,
-) -> Result<Authorized<A>, RedeemError> {
+) -> Result<Authorized<A, Holder>, RedeemError> {
     if A::ACCESS > grant.scope.access() {
         return Err(Denied::Forbidden.into());
     }
-    let holder = Holder { token: grant.token, user: grant.user, repo: grant.repo };
-    holder.authorize(settings, database, grant.scope.access())
+    let given = GivenTo { token: grant.token, user: grant.user };
+    given.authorize(settings, database, Holder::read(database, grant.holder)?, grant.scope.access())
 }

@@ -10,6 +10,7 @@
 
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
 
+pub mod buckets;
 pub mod change;
 pub mod clock;
 pub mod copies;
@@ -25,6 +26,7 @@ pub mod sha256;
 pub mod sqlite;
 pub mod xet;
 
+pub use buckets::*;
 pub use change::{
     Applied, Change, Conflict, Expected, HeadEdit, NewPack, PackContent, RefEdit, RefOutcome, RefRejection,
 };
@@ -32,7 +34,7 @@ pub use clock::Clock;
 pub use copies::*;
 pub use discussions::*;
 pub use lists::*;
-pub use names::{NameError, Namespace, RepoKind, RepoPath};
+pub use names::{BucketPath, NameError, Namespace, RepoKind, RepoPath};
 pub use objects::*;
 pub use oid::Oid;
 pub use people::*;

@@ -44,6 +44,13 @@ pub struct RepoPath {
     name: String,
 }
 
+/// `NS/NAME` of a bucket. Keeps its case; unique among buckets by ASCII lower case.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BucketPath {
+    pub namespace: Namespace,
+    name: String,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     #[error("'{0}' is not a repository: give NS/NAME, datasets/NS/NAME or spaces/NS/NAME")]
@@ -161,6 +168,35 @@ impl FromStr for RepoPath {
             ["spaces", namespace, name] => RepoPath::new(RepoKind::Space, namespace, name),
             _ => Err(NameError::Shape(shown(s))),
         }
+    }
+}
+
+impl BucketPath {
+    pub fn new(namespace: &str, name: &str) -> Result<BucketPath, NameError> {
+        let namespace = namespace.parse()?;
+        check_characters(name)?;
+        Ok(BucketPath { namespace, name: name.to_owned() })
+    }
+
+    /// See [`Namespace::from_row`].
+    pub(crate) fn from_row(namespace: String, name: String) -> BucketPath {
+        BucketPath { namespace: Namespace(namespace), name }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `namespace/name` in the form that is unique.
+    pub fn folded(&self) -> String {
+        self.to_string().to_ascii_lowercase()
+    }
+}
+
+/// `NS/NAME`, as the Hub's API names it.
+impl fmt::Display for BucketPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
     }
 }
 

@@ -17,6 +17,8 @@ ids! {
     TokenId;
     /// Never reused, never a name: rename and transfer change a row, not an id.
     RepoId;
+    /// As [`RepoId`].
+    BucketId;
     OrgId;
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{BackingId, Proof, Quota, RepoId, RepoPath, Sha256, UploadId, UserId};
+use crate::{BackingId, HolderId, Proof, Quota, RepoId, RepoPath, Sha256, UploadId, UserId};
 
 /// Names a stored xorb. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -16,6 +16,11 @@ pub struct XetFileId(pub i64);
 /// have it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct XetHash(pub [u8; 32]);
+
+impl XetHash {
+    /// Of nothing, as clients have it.
+    pub const EMPTY: XetHash = XetHash([0; 32]);
+}
 
 impl fmt::Display for XetHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,10 +73,10 @@ pub fn xorb_draft_key(grant: UploadId) -> String {
     format!("xorb-drafts/{grant}")
 }
 
-/// A xorb that a client of a repo may put into the bucket.
+/// A xorb that a client of somebody may put into the store's bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct XorbGrant {
-    pub repo: RepoId,
+    pub holder: HolderId,
     pub hash: XetHash,
     /// Of its bytes as they are stored.
     pub size: u64,
@@ -162,13 +167,19 @@ pub struct XetFile {
 pub struct NewXetFile {
     pub hash: XetHash,
     pub size: u64,
+    pub terms: Vec<XetTerm>,
+    /// The first half of the hash of its first chunk, for which clients ask.
+    pub dedup_key: Option<[u8; 16]>,
+}
+
+/// Such a file that is to be a large object of a repo.
+#[derive(Clone, Debug)]
+pub struct NewXetObject {
+    pub file: NewXetFile,
     /// As the client says, unless `proof` says more.
     pub sha256: Sha256,
     /// [`Proof::Possessed`] or [`Proof::Verified`].
     pub proof: Proof,
-    pub terms: Vec<XetTerm>,
-    /// The first half of the hash of its first chunk, for which clients ask.
-    pub dedup_key: Option<[u8; 16]>,
 }
 
 /// All files of one shard.
@@ -179,7 +190,7 @@ pub struct XetRegistration {
     pub quota: Quota,
     /// Those that the shard names apart from terms.
     pub xorbs: Vec<XorbId>,
-    pub files: Vec<NewXetFile>,
+    pub objects: Vec<NewXetObject>,
 }
 
 /// What a repo has of a file now.

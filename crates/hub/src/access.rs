@@ -103,7 +103,7 @@ impl Hub {
         let rows = self.0.database.access_requests(access.repo_id(), status, before, PAGE)?;
         let more = rows.last().filter(|_| rows.len() == PAGE as usize);
         let cursor = more.map(|last| format!("{:024x}", last.id.0));
-        Ok(Page { repos: rows.iter().map(request).collect(), cursor })
+        Ok(Page { items: rows.iter().map(request).collect(), cursor })
     }
 
     /// All of them, whatever became of each.

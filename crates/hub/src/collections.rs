@@ -95,7 +95,7 @@ impl Hub {
             with.extend(self.item_named(identity, item)?);
         }
         if with.is_empty() && !query.items.is_empty() {
-            return Ok(Page { repos: Vec::new(), cursor: None });
+            return Ok(Page { items: Vec::new(), cursor: None });
         }
         let owners = query.owners.iter().map(|owner| owner.to_ascii_lowercase()).collect();
         let asked = Collections { seen: seen.clone(), owners, with, limit, offset };
@@ -111,7 +111,7 @@ impl Hub {
             }
             rows.push(row);
         }
-        Ok(Page { repos: rows, cursor })
+        Ok(Page { items: rows, cursor })
     }
 
     pub fn collection(&self, identity: &Identity, slug: &str) -> Result<Value, HubError> {

@@ -39,6 +39,11 @@ pub enum HubError {
     /// The one that is there already, by its path.
     #[error("You already created this {kind} repo: {path}")]
     Exists { kind: &'static str, path: database::RepoPath },
+    #[error("You already created this bucket: {path}")]
+    BucketExists { path: database::BucketPath },
+    /// Of a bucket.
+    #[error("{0}")]
+    NoSuchFile(String),
     /// Of the same title.
     #[error("this collection is there already: {slug}")]
     CollectionExists { slug: String },

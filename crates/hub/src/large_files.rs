@@ -83,7 +83,7 @@ impl Hub {
         let snapshot = self.snapshot(access.repo()).await?;
         let named: Vec<Sha256> = links.iter().map(|link| link.sha256).collect();
         let places = blocking(move || places(&snapshot, &named)).await;
-        let reads = access.elsewhere::<Read>(access.repo().clone())?;
+        let reads = access.elsewhere::<Read, _>(access.repo().clone())?;
         let sizes: Vec<_> = links.iter().map(|link| (link.sha256, link.size)).collect();
         let hashes = self.0.objects.xet_hashes(&reads, &sizes)?;
         let files = links

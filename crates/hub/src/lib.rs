@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod at;
+pub mod buckets;
 pub mod card;
 pub mod collections;
 pub mod commit_lines;

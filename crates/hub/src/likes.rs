@@ -67,7 +67,7 @@ fn offset(cursor: Option<&str>) -> Result<u32, HubError> {
     offset.ok_or_else(|| HubError::Invalid("this cursor is not one of ours".to_owned()))
 }
 
-fn page(repos: Vec<Value>, offset: u32) -> Page {
-    let cursor = (repos.len() == PAGE as usize).then(|| (offset + PAGE).to_string());
-    Page { repos, cursor }
+fn page(items: Vec<Value>, offset: u32) -> Page {
+    let cursor = (items.len() == PAGE as usize).then(|| (offset + PAGE).to_string());
+    Page { items, cursor }
 }

@@ -46,9 +46,10 @@ pub fn order_named(name: &str) -> Option<Order> {
 /// Words and tags of one query.
 const TERMS_MAX: usize = 32;
 
+/// A part of a list.
 #[derive(Debug)]
 pub struct Page {
-    pub repos: Vec<Value>,
+    pub items: Vec<Value>,
     /// Of the next page.
     pub cursor: Option<String>,
 }
@@ -99,7 +100,7 @@ impl Hub {
         }
         let cursor = found.get(repos.len() - usize::from(!repos.is_empty()));
         let cursor = cursor.filter(|_| more).map(|listed| self::cursor(listed.place));
-        Ok(Page { repos, cursor })
+        Ok(Page { items: repos, cursor })
     }
 }
 

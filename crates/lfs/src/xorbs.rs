@@ -10,7 +10,7 @@ use std::time::Duration;
 use auth::{Authorized, Propose};
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use database::{BackingId, DbError, Link, NewXetFile, Possessed, Proof, Quota, RepoId, Sha256};
+use database::{BackingId, Bucket, DbError, Link, NewXetObject, Possessed, Proof, Quota, RepoId, Sha256};
 use storage::StoreError;
 use tokio::time::Instant;
 use xet::{CommitError, Progress, RegisteredFile, ShardRefused, Stream};
@@ -46,7 +46,7 @@ pub enum ShardError {
 
 impl Objects {
     /// What a client uploaded in xorbs becomes objects of the repository: all that a shard names, or none. Runs to its end
-    /// even if this is dropped. Their SHA-256 are computed afterwards.
+    /// even if this is dropped. Their SHA-256, which the shard must say, are computed afterwards.
     pub async fn register_shard(
         &self,
         access: Authorized<Propose>,
@@ -56,9 +56,9 @@ impl Objects {
     ) -> Result<Vec<RegisteredFile>, ShardError> {
         let objects = self.clone();
         crate::publish::detached(async move {
-            let mut checked = objects.0.xet.check_shard(shard, progress).await?;
-            for file in &mut checked.files {
-                objects.decide_contest(&access, file).await?;
+            let mut checked = objects.0.xet.check_shard(shard, progress).await?.objects()?;
+            for object in &mut checked.objects {
+                objects.decide_contest(&access, object).await?;
             }
             let registered = objects.0.xet.commit_shard(access, quota, checked).await?;
             let published = registered.iter().filter(|file| !file.was_here).count();
@@ -71,15 +71,33 @@ impl Objects {
         .await
     }
 
+    /// Files of a bucket come as they do for a repository, but no SHA-256 of theirs is asked for: they are named by their
+    /// chunks, which are proven. True if the bucket had all of them.
+    pub async fn register_in_bucket(
+        &self,
+        access: Authorized<Propose, Bucket>,
+        quota: Quota,
+        shard: Bytes,
+        progress: impl FnMut(Progress) + Send + 'static,
+    ) -> Result<bool, ShardError> {
+        let objects = self.clone();
+        crate::publish::detached(async move {
+            let checked = objects.0.xet.check_shard(shard, progress).await?;
+            Ok(objects.0.xet.commit_to_bucket(access, quota, checked).await?)
+        })
+        .await
+    }
+
     /// Two files that are said to be one object: one of them is not. What can be proven takes the place of what is only
     /// said, and nothing else does.
     async fn decide_contest(
         &self,
         access: &Authorized<Propose>,
-        file: &mut NewXetFile,
+        object: &mut NewXetObject,
     ) -> Result<(), ShardError> {
-        let link = self.0.database.link(access.repo_id(), &file.sha256)?;
+        let link = self.0.database.link(access.repo_id(), &object.sha256)?;
         let Some(link) = link.filter(|link| link.is_usable()) else { return Ok(()) };
+        let NewXetObject { file, sha256, proof } = object;
         let is_proven = link.backing.is_some_and(|backing| backing.proof == Proof::Verified);
         let same_file = match link.xet() {
             Some(id) => self.0.database.xet_hash(id)? == Some(file.hash),
@@ -91,10 +109,10 @@ impl Objects {
         let turn = self.0.read_backs.lane(file.size).take(access.actor(), file.size.min(SLICE)).await;
         let stream = self.0.xet.stream_terms(&file.terms, 0..file.size).await;
         let actual = sha256_of(turn, stream.map_err(StoreError::from)?).await?;
-        if actual != file.sha256 {
-            return Err(ShardError::OtherSha256 { said: file.sha256, actual });
+        if actual != *sha256 {
+            return Err(ShardError::OtherSha256 { said: *sha256, actual });
         }
-        file.proof = Proof::Verified;
+        *proof = Proof::Verified;
         Ok(())
     }
 

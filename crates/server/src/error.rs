@@ -71,6 +71,9 @@ pub enum Error {
     RevisionNotFound(String),
     #[error("{message}")]
     EntryNotFound { message: String, commit: Oid },
+    /// Of a bucket.
+    #[error("{0}")]
+    NoSuchFile(String),
     #[error(
         "Access to {kind} {repo} is restricted and you are not in the authorized list. Ask its owner for access."
     )]
@@ -150,7 +153,9 @@ impl Error {
     pub fn status(&self) -> StatusCode {
         match self {
             Error::NotFound | Error::RepoNotFound => StatusCode::NOT_FOUND,
-            Error::RevisionNotFound(_) | Error::EntryNotFound { .. } => StatusCode::NOT_FOUND,
+            Error::RevisionNotFound(_) | Error::EntryNotFound { .. } | Error::NoSuchFile(_) => {
+                StatusCode::NOT_FOUND
+            }
             Error::Malformed(_) => StatusCode::BAD_REQUEST,
             Error::NotAllowed(_) | Error::NotLetIn(_) => StatusCode::FORBIDDEN,
             Error::Gated { anonymous: true, .. } => StatusCode::UNAUTHORIZED,
@@ -279,7 +284,7 @@ impl Error {
             Error::NotFound | Error::Missing(_) => "NotFound",
             Error::Unauthenticated | Error::RepoNotFound => "RepoNotFound",
             Error::RevisionNotFound(_) => "RevisionNotFound",
-            Error::EntryNotFound { .. } => "EntryNotFound",
+            Error::EntryNotFound { .. } | Error::NoSuchFile(_) => "EntryNotFound",
             Error::Gated { .. } | Error::NotLetIn(_) => "GatedRepo",
             Error::NotAllowed(_) => "Forbidden",
             Error::Moved(_) => "Moved",
@@ -377,6 +382,10 @@ impl From<HubError> for Error {
             HubError::Gone(_) => Error::Gone(text),
             HubError::Conflict(_) => Error::Conflict(text),
             HubError::Exists { path, .. } => Error::Exists { message: text, url: format!("/{path}") },
+            HubError::BucketExists { path } => {
+                Error::Exists { message: text, url: format!("/buckets/{path}") }
+            }
+            HubError::NoSuchFile(_) => Error::NoSuchFile(text),
             HubError::CollectionExists { slug } => Error::CollectionExists { message: text, slug },
             HubError::Stale(_) => Error::Stale(text),
             HubError::TooLarge(_) => Error::TooMany(text),

@@ -99,6 +99,17 @@ pub(crate) const SERVED: &[Row] = &[
     served("hub.collection.add", POST, "/api/collections/{namespace}/{slug}/items"),
     served("hub.collection.item", "PATCH", "/api/collections/{namespace}/{slug}/items/{item}"),
     served("hub.collection.drop", "DELETE", "/api/collections/{namespace}/{slug}/items/{item}"),
+    served("hub.buckets", GET, "/api/buckets/{namespace}"),
+    served("hub.bucket.create", POST, "/api/buckets/{namespace}/{bucket}"),
+    served("hub.bucket", GET, "/api/buckets/{namespace}/{bucket}"),
+    served("hub.bucket.delete", "DELETE", "/api/buckets/{namespace}/{bucket}"),
+    served("hub.bucket.settings", "PUT", "/api/buckets/{namespace}/{bucket}/settings"),
+    served("hub.bucket.tree", GET, "/api/buckets/{namespace}/{bucket}/tree/{prefix…}"),
+    served("hub.bucket.paths-info", POST, "/api/buckets/{namespace}/{bucket}/paths-info"),
+    served("hub.bucket.batch", POST, "/api/buckets/{namespace}/{bucket}/batch"),
+    served("hub.bucket.xet-token", GET, "/api/buckets/{namespace}/{bucket}/xet-read-token"),
+    served("hub.bucket.xet-token", GET, "/api/buckets/{namespace}/{bucket}/xet-write-token"),
+    served("hub.bucket.resolve", GET, "/buckets/{namespace}/{bucket}/resolve/{path…}"),
     served("hub.validate-yaml", POST, "/api/validate-yaml"),
     served("hub.agent-harnesses", GET, "/api/agent-harnesses"),
     served("hub.telemetry", "GET, HEAD, POST", "/api/telemetry/{topic…}"),
@@ -115,7 +126,6 @@ const FOLLOWERS: &str = "followers";
 const ORGANIZATIONS: &str = "the administration of organizations over its API: use `granary org`";
 const PAPERS: &str = "papers";
 const JOBS: &str = "jobs";
-const BUCKETS: &str = "buckets";
 const KERNELS: &str = "kernels";
 const SIGN_IN: &str = "signing in through a browser: use a token, as `hf auth login --token` does";
 
@@ -161,8 +171,7 @@ pub(crate) const REFUSED: &[Row] = &[
     refused(ANY, "/api/jobs/{path…}", JOBS),
     refused(ANY, "/api/scheduled-jobs/{path…}", JOBS),
     refused(POST, "/api/sql/{path…}", "the SQL console"),
-    refused(ANY, "/api/buckets/{path…}", BUCKETS),
-    refused(ANY, "/buckets/{path…}", BUCKETS),
+    refused(GET, "/api/buckets/{namespace}/{bucket}/events", "a feed of what changes in a bucket"),
     refused(ANY, "/api/kernels/{path…}", KERNELS),
     refused(GET, "/kernels/{repo}/resolve/{revision}/{path…}", KERNELS),
     refused(POST, "/api/credentials/revoke", "reports of leaked tokens: use `granary token revoke`"),
@@ -223,7 +232,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::hub_route::{DiscussionRoute, HubRoute, PeopleRoute, ToolRoute};
+    use crate::hub_route::{BucketRoute, DiscussionRoute, HubRoute, PeopleRoute, ToolRoute};
     use crate::route::{Dialect, NoRoute, Origin, Route};
 
     const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -255,7 +264,8 @@ mod tests {
 
     #[test]
     fn every_route_has_a_row() {
-        let nested = [DiscussionRoute::LABELS, ToolRoute::LABELS, PeopleRoute::LABELS].concat();
+        let nested =
+            [DiscussionRoute::LABELS, ToolRoute::LABELS, PeopleRoute::LABELS, BucketRoute::LABELS].concat();
         let routes: BTreeSet<&str> =
             HubRoute::LABELS.iter().copied().chain(nested).chain(["preflight"]).collect();
         let rows: BTreeSet<&str> = SERVED.iter().chain(REFUSED).map(|row| row.label).collect();

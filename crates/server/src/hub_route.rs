@@ -5,6 +5,7 @@
 //!
 //! The whole list, with what is refused on purpose, is `hub_catalogue`.
 
+mod buckets;
 mod discussions;
 mod people;
 mod tools;
@@ -15,6 +16,7 @@ use database::RepoKind;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+pub use buckets::{BucketName, BucketRoute};
 pub use discussions::DiscussionRoute;
 
 use crate::hub_catalogue;
@@ -86,6 +88,8 @@ pub enum HubRoute {
     Tools(ToolRoute),
     /// What people do beside changing repositories.
     People(PeopleRoute),
+    /// Files without history.
+    Buckets(BucketRoute),
     /// What this hub does not do, and says so: see `hub_catalogue::REFUSED`.
     Refused { what: &'static str },
 }
@@ -98,7 +102,7 @@ impl HubRoute {
     pub(crate) fn api(method: &Method, rest: &[&str]) -> Result<HubRoute, NoRoute> {
         let rest = decoded(rest).ok_or(NOT_FOUND)?;
         let rest: Vec<&str> = rest.iter().map(AsRef::as_ref).collect();
-        if let Some(route) = people::api(method, &rest) {
+        if let Some(route) = people::api(method, &rest).or_else(|| buckets::api(method, &rest)) {
             return route;
         }
         let (allow, route) = match rest.as_slice() {
@@ -160,6 +164,7 @@ impl HubRoute {
             HubRoute::Discussions(route) => return route.takes_a_body(),
             HubRoute::Tools(route) => return route.takes_a_body(),
             HubRoute::People(route) => return route.takes_a_body(),
+            HubRoute::Buckets(route) => return route.takes_a_body(),
             _ => {}
         }
         matches!(
@@ -227,6 +232,7 @@ labels! {
     Tasks => "hub.tasks",
     Refused => "hub.refused",
     ;
+    Buckets,
     Discussions,
     People,
     Tools,

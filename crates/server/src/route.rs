@@ -10,7 +10,7 @@ use git_protocol::Service;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use crate::hub_route::HubRoute;
+use crate::hub_route::{BucketRoute, HubRoute};
 use crate::xet_route::XetRoute;
 
 /// Where a request came in, which decides the routes it can reach.
@@ -238,7 +238,9 @@ impl Route {
                     _ => BodyLimit::None,
                 };
                 let cache = match route {
-                    HubRoute::XetToken { .. } => CacheClass::Never,
+                    HubRoute::XetToken { .. } | HubRoute::Buckets(BucketRoute::XetToken { .. }) => {
+                        CacheClass::Never
+                    }
                     _ => CacheClass::Revalidate,
                 };
                 (route.name(), Dialect::Hub, body, cache)
@@ -346,6 +348,9 @@ fn hub(method: &Method, raw_path: &str) -> Option<Result<HubRoute, NoRoute>> {
         [kind @ ("datasets" | "spaces"), namespace, name, "ask-access"] => {
             let kind = if *kind == "datasets" { RepoKind::Dataset } else { RepoKind::Space };
             Some(HubRoute::ask_access(method, Target::new(kind, namespace, name)))
+        }
+        ["buckets", namespace, name, "resolve", rest @ ..] if !rest.is_empty() => {
+            Some(HubRoute::bucket_file(method, namespace, name, rest))
         }
         [first, ..] if is_reserved(first) => HubRoute::refused(method, &segments),
         [namespace, name, "ask-access"] => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use database::{RepoId, Sha256, TokenId, UploadId, UserId};
 
 pub use keys::{KeysError, TransferKeys};
-pub(crate) use redeem::Holder;
+pub(crate) use redeem::GivenTo;
 pub use redeem::redeem;
 
 use crate::{Access, ReauthorizeError};

@@ -1,9 +1,10 @@
 //! From a genuine token to the right it stands for, if that is still there.
 
-use database::{Database, RepoId, RepoState, TokenId, UserId};
+use database::{Database, TokenId, UserId};
 
 use super::{Grant, RedeemError};
 use crate::access::{self, Denied};
+use crate::subject::Subject;
 use crate::{Access, AuthError, Authorized, Identity, Right, Settings, identity};
 
 /// Decides anew, from the rows as they are: the access token may have been revoked, the user disabled, the repository
@@ -17,32 +18,31 @@ pub fn redeem<A: Right>(
     if A::ACCESS > grant.operation.access() {
         return Err(Denied::Forbidden.into());
     }
-    let holder = Holder { token: grant.token, user: grant.user, repo: grant.repo };
-    holder.authorize(settings, database, grant.operation.access())
+    let given = GivenTo { token: grant.token, user: grant.user };
+    given.authorize(settings, database, database.repo(grant.repo)?, grant.operation.access())
 }
 
-/// To whom a token was given out, and for which repository.
-pub(crate) struct Holder {
+/// To whom a token was given out.
+pub(crate) struct GivenTo {
     pub token: Option<TokenId>,
     pub user: Option<UserId>,
-    pub repo: RepoId,
 }
 
-impl Holder {
-    /// What they may do there now. Refused if that is less than `least`.
-    pub(crate) fn authorize<A: Right>(
+impl GivenTo {
+    /// What they may do now to `subject`, whose row was just read. Refused if that is less than `least`.
+    pub(crate) fn authorize<A: Right, S: Subject>(
         self,
         settings: Settings,
         database: &Database,
+        subject: Option<S>,
         least: Access,
-    ) -> Result<Authorized<A>, RedeemError> {
+    ) -> Result<Authorized<A, S>, RedeemError> {
         let identity = match self.token {
             None => Identity::Anonymous,
             Some(token) => Identity::User(principal(database, token, self.user)?),
         };
-        let repo = database.repo(self.repo)?;
-        let repo = repo.filter(|repo| repo.state == RepoState::Live).ok_or(RedeemError::RepoGone)?;
-        let access = access::authorize(settings, &identity, repo)?;
+        let subject = subject.filter(|subject| subject.facts().is_live).ok_or(RedeemError::RepoGone)?;
+        let access = access::authorize_for(settings, &identity, subject)?;
         match access.granted() < least {
             true => Err(Denied::Forbidden.into()),
             false => Ok(access),

@@ -21,7 +21,7 @@ async fn what_was_granted_comes_back_for_an_hour() {
     let end_ms = now_ms + HOUR.as_millis() as i64;
     for scope in [Scope::Read, Scope::Write] {
         let grant = XetGrant::to(&access, scope, HOUR, now_ms);
-        assert_eq!((grant.repo, grant.user), (hub.repo.id, Some(hub.user.id)));
+        assert_eq!((grant.holder, grant.user), (hub.repo.id.into(), Some(hub.user.id)));
         let token = keys.issue_xet(&grant);
         assert_eq!(keys.check_xet(&token, end_ms - 1), Ok(grant));
         assert_eq!(keys.check_xet(&token, end_ms), Err(TransferError::Expired));
@@ -100,6 +100,6 @@ async fn what_one_may_do_here_says_nothing_of_elsewhere() {
     };
     let secret = hub.database.create_repo(new).await.unwrap();
     assert_ne!(other.id, hub.user.id);
-    assert!(matches!(access.elsewhere::<Read>(secret), Err(Denied::NotFound)));
-    assert!(access.elsewhere::<Read>(hub.repo.clone()).is_ok());
+    assert!(matches!(access.elsewhere::<Read, _>(secret), Err(Denied::NotFound)));
+    assert!(access.elsewhere::<Read, _>(hub.repo.clone()).is_ok());
 }

@@ -240,7 +240,7 @@ async fn an_export_has_whole_objects_and_no_others() {
     let cas = hub.changes.objects().xet();
     hub.bring_xorb(&repo, &lie).await;
     let shard = lie.shard(lie.chunks.len(), other.sha256).into();
-    let checked = cas.check_shard(shard, |_| {}).await.unwrap();
+    let checked = cas.check_shard(shard, |_| {}).await.unwrap().objects().unwrap();
     cas.commit_shard(access(&repo), Quota::Exempt, checked).await.unwrap();
     let git = hub.push_pointer(&repo, &large).await;
     let (first, size) = (git.tip(), lie.whole().bytes.len() as u64);

@@ -2,9 +2,10 @@ use std::path::Path;
 
 use auth::transfer::{KeysError, TransferKeys};
 use database::{
-    AsOf, Clock, Collected, CollectionId, Database, DiscussionEdit, Facts, FoundBy, Gating, NewCollection,
-    NewDiscussion, NewUpload, Oid, PackId, Quota, RepoSettings, TokenRole, UploadId, UserId, XetHash,
-    XorbGrant,
+    AsOf, BucketAct, BucketBatch, BucketEdit, BucketPath, BucketPut, BucketRegistration, BucketSource, Clock,
+    Collected, CollectionId, Database, DiscussionEdit, Facts, FoundBy, Gating, NewBucket, NewCollection,
+    NewDiscussion, NewUpload, NewXetFile, Oid, PackId, Quota, RepoSettings, TokenRole, UploadId, UserId,
+    Visibility, XetFileId, XetHash, XorbGrant,
 };
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -143,10 +144,34 @@ async fn rows_of_large_objects(hub: &Hub, user: UserId) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, &packed.bytes).unwrap();
     assert!(db.publish_whole(copy).await.unwrap());
-    let grant = XorbGrant { repo: repo.id, hash: XetHash([9; 32]), size: 9, expires_ms: i64::MAX };
+    let grant = XorbGrant { holder: repo.id.into(), hash: XetHash([9; 32]), size: 9, expires_ms: i64::MAX };
     db.grant_xorb(grant, 1).await.unwrap().unwrap();
     db.set_quota("ada".parse().unwrap(), Some(1 << 40)).await.unwrap();
+    rows_of_a_bucket(db, file.xet.unwrap()).await;
     rows_of_the_hub(hub, repo.id, user).await;
+}
+
+/// Files at a path and at none, under a name that it did not always have, with the xorb of another holder.
+async fn rows_of_a_bucket(db: &Database, file: XetFileId) {
+    let path = |name| BucketPath::new("ada", name).unwrap();
+    let new = NewBucket { path: path("old"), visibility: Visibility::Public, creator: None };
+    let bucket = db.create_bucket(new).await.unwrap();
+    let acl_version = db.rename_bucket(bucket.id, path("new")).await.unwrap().acl_version;
+    let file = db.xet_file(file).unwrap().unwrap();
+    let hash = file.hash;
+    let new = NewXetFile { hash, size: file.size, terms: file.terms, dedup_key: None };
+    let register = || {
+        let (quota, files) = (Quota::Exempt, vec![new.clone()]);
+        db.register_in_bucket(BucketRegistration { bucket: bucket.id, quota, xorbs: vec![], files })
+    };
+    register().await.unwrap();
+    let content_type = Some("text/plain".to_owned());
+    let put = BucketPut { hash, from: BucketSource::Here, mtime_ms: Some(1), content_type };
+    let edits = vec![BucketEdit { path: "a".to_owned(), act: BucketAct::Put(put) }];
+    let batch = BucketBatch { bucket: bucket.id, acl_version, quota: Quota::Exempt, edits };
+    assert_eq!(db.edit_bucket(batch).await.unwrap(), [None]);
+    // Uploaded again, while it is at its path.
+    register().await.unwrap();
 }
 
 /// An organisation with a member, settings and facts of a repository.

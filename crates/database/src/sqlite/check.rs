@@ -91,6 +91,7 @@ const RULES: &[&str] = &[
     "SELECT 'xorb ' || id || ' is not live, and ' || user || ' needs it' FROM (
      SELECT xorb_id AS id, 'file ' || file_id AS user FROM xet_file_xorb
      UNION ALL SELECT xorb_id, 'repo ' || repo_id FROM repo_xorb
+     UNION ALL SELECT xorb_id, 'bucket ' || bucket_id FROM bucket_xorb
      UNION ALL SELECT xorb_id, 'chunk ' || lower(hex(chunk)) FROM dedup_key)
      WHERE id NOT IN (SELECT id FROM xorb WHERE state = 1)",
     "SELECT 'copy ' || hex(upload_id) || ' has a state or time that does not fit' FROM whole_copy
@@ -101,8 +102,27 @@ const RULES: &[&str] = &[
     "SELECT 'grant ' || hex(id) || ' is for an empty xorb' FROM xorb_grant WHERE size < 1",
     "SELECT 'deleted repo ' || repo_id || ' has xorbs' FROM repo_xorb l JOIN repo r ON r.id = l.repo_id
      WHERE r.state = 1 GROUP BY repo_id",
-    "SELECT 'file ' || id || ' has no backing' FROM xet_file
-     WHERE NOT EXISTS (SELECT 1 FROM xet_backing WHERE file_id = xet_file.id)",
+    "SELECT 'file ' || id || ' is nobody''s' FROM xet_file
+     WHERE NOT EXISTS (SELECT 1 FROM xet_backing WHERE file_id = xet_file.id)
+     AND NOT EXISTS (SELECT 1 FROM bucket_file WHERE file_id = xet_file.id)
+     AND NOT EXISTS (SELECT 1 FROM bucket_spare WHERE file_id = xet_file.id)",
+    "SELECT 'bucket ' || id || ' has a visibility or state that does not exist, or is folded as ' || folded FROM bucket
+     WHERE visibility NOT IN (0, 1) OR state NOT IN (0, 1) OR folded <> lower(namespace || '/' || name)",
+    "SELECT 'bucket ' || id || ' belongs to no user' FROM bucket
+     WHERE state = 0 AND NOT EXISTS (SELECT 1 FROM account a WHERE a.folded = lower(bucket.namespace))
+     AND NOT EXISTS (SELECT 1 FROM org o WHERE o.folded = lower(bucket.namespace))",
+    "SELECT 'bucket ' || b.id || ' counts other files, or bytes, than it has' FROM bucket b
+     LEFT JOIN (SELECT bucket_id, count(*) AS files, sum(size) AS bytes FROM bucket_file GROUP BY bucket_id) p
+     ON p.bucket_id = b.id
+     WHERE b.state = 0 AND (b.files <> coalesce(p.files, 0) OR b.bytes <> coalesce(p.bytes, 0)
+     OR b.spare_bytes <> (SELECT coalesce(sum(f.size), 0) FROM bucket_spare s JOIN xet_file f ON f.id = s.file_id
+     WHERE s.bucket_id = b.id AND s.uploaded = 1))",
+    "SELECT 'file ' || p.path || ' of bucket ' || p.bucket_id || ' has another size than it says' FROM bucket_file p
+     LEFT JOIN xet_file f ON f.id = p.file_id WHERE p.size <> coalesce(f.size, 0) OR (p.size = 0) <> (p.file_id IS NULL)",
+    "SELECT 'redirect ' || d.folded || ' is not folded, or hides behind a live bucket, or leads to a deleted one'
+     FROM bucket_redirect d LEFT JOIN bucket b ON b.folded = d.folded AND b.state = 0
+     LEFT JOIN bucket t ON t.id = d.bucket_id AND t.state = 0
+     WHERE b.id IS NOT NULL OR t.id IS NULL OR d.folded <> lower(d.folded)",
     "SELECT 'backing ' || b.id || ' is a file of another size, or only claimed to be' FROM xet_backing x
      JOIN backing b ON b.id = x.backing_id JOIN xet_file f ON f.id = x.file_id
      WHERE b.size <> f.size OR b.proof = 0",
@@ -185,6 +205,7 @@ impl Database {
                          CASE name WHEN 'collection' THEN coalesce((SELECT max(id) FROM collection), 0) ELSE 0 END,
                          CASE name WHEN 'collection_item'
                              THEN coalesce((SELECT max(id) FROM collection_item), 0) ELSE 0 END,
+                         CASE name WHEN 'bucket' THEN coalesce((SELECT max(id) FROM bucket), 0) ELSE 0 END,
                          CASE name WHEN 'backing' THEN coalesce((SELECT max(id) FROM backing), 0) ELSE 0 END)",
                     [],
                     |row| row.get::<_, String>(0),
@@ -256,8 +277,8 @@ mod tests {
     use super::*;
     use crate::{
         Change, Clock, Collected, CollectionId, Facts, FoundBy, NewCollection, NewPack, NewRepo, NewUpload,
-        NewXetFile, Oid, PackContent, PackId, PackKind, Proof, ProvenXorb, Publish, Quota, RefEdit, Sha256,
-        UploadId, UserId, Visibility, XetHash, XetRegistration, XetTerm, XorbGrant,
+        NewXetFile, NewXetObject, Oid, PackContent, PackId, PackKind, Proof, ProvenXorb, Publish, Quota,
+        RefEdit, Sha256, UploadId, UserId, Visibility, XetHash, XetRegistration, XetTerm, XorbGrant,
     };
 
     /// Breaks sound rows by `sql` and returns what is found.
@@ -306,6 +327,7 @@ mod tests {
         add_objects(&db, repo.id).await;
         add_discussion(&db, repo.id, repo.acl_version + 1).await;
         add_people(&db, repo.id).await;
+        add_bucket(&db).await;
         assert_eq!(db.check().unwrap(), Vec::<String>::new());
         let conn = Connection::open(directory.path().join("t.db")).unwrap();
         conn.pragma_update(None, "foreign_keys", false).unwrap();
@@ -348,26 +370,41 @@ mod tests {
         let (chunk_start, chunk_end) = (0, 1);
         let term = XetTerm { xorb: id, chunk_start, chunk_end, raw_bytes: 5, byte_start: 0, byte_end: 13 };
         let (hash, proof, terms) = (XetHash([2; 32]), Proof::Possessed, vec![term]);
-        let file = NewXetFile { hash, size: 5, sha256, proof, terms, dedup_key: None };
-        let (quota, files) = (Quota::Exempt, vec![file]);
-        let registration = XetRegistration { repo, by: None, quota, xorbs: vec![], files };
+        let object =
+            NewXetObject { file: NewXetFile { hash, size: 5, terms, dedup_key: None }, sha256, proof };
+        let (quota, objects) = (Quota::Exempt, vec![object]);
+        let registration = XetRegistration { repo, by: None, quota, xorbs: vec![], objects };
         db.register_xet(registration).await.unwrap();
-        let grant = XorbGrant { repo, hash: XetHash([3; 32]), size: 9, expires_ms: i64::MAX };
+        let grant = XorbGrant { holder: repo.into(), hash: XetHash([3; 32]), size: 9, expires_ms: i64::MAX };
         db.grant_xorb(grant, 1).await.unwrap().unwrap();
         // Another file, which is proven and has a copy: backing 4.
-        let file = NewXetFile {
-            hash: XetHash([4; 32]),
-            size: 5,
-            sha256: Sha256([5; 32]),
-            proof: Proof::Verified,
-            terms: vec![term],
-            dedup_key: None,
-        };
+        let file = NewXetFile { hash: XetHash([4; 32]), size: 5, terms: vec![term], dedup_key: None };
+        let object = NewXetObject { file, sha256: Sha256([5; 32]), proof: Proof::Verified };
         let registration =
-            XetRegistration { repo, by: None, quota: Quota::Exempt, xorbs: vec![], files: vec![file] };
+            XetRegistration { repo, by: None, quota: Quota::Exempt, xorbs: vec![], objects: vec![object] };
         let registered = db.register_xet(registration).await.unwrap();
         let copy = db.stage_whole(registered[0].backing).await.unwrap().unwrap();
         assert!(db.publish_whole(copy).await.unwrap());
+    }
+
+    /// With one file, file 3, and another that is at no path.
+    async fn add_bucket(db: &Database) {
+        let path = crate::BucketPath::new("acme", "old").unwrap();
+        let new = crate::NewBucket { path, visibility: Visibility::Public, creator: None };
+        let bucket = db.create_bucket(new).await.unwrap();
+        let path = crate::BucketPath::new("acme", "files").unwrap();
+        let acl_version = db.rename_bucket(bucket.id, path).await.unwrap().acl_version;
+        let (chunk_start, chunk_end, xorb) = (0, 1, crate::XorbId(1));
+        let term = XetTerm { xorb, chunk_start, chunk_end, raw_bytes: 5, byte_start: 0, byte_end: 13 };
+        let file = |n| NewXetFile { hash: XetHash([n; 32]), size: 5, terms: vec![term], dedup_key: None };
+        let (quota, files) = (Quota::Exempt, vec![file(6), file(7)]);
+        let registration = crate::BucketRegistration { bucket: bucket.id, quota, xorbs: vec![], files };
+        db.register_in_bucket(registration).await.unwrap();
+        let (hash, from) = (XetHash([6; 32]), crate::BucketSource::Here);
+        let put = crate::BucketPut { hash, from, mtime_ms: None, content_type: None };
+        let edits = vec![crate::BucketEdit { path: "a".into(), act: crate::BucketAct::Put(put) }];
+        let batch = crate::BucketBatch { bucket: bucket.id, acl_version, quota, edits };
+        assert_eq!(db.edit_bucket(batch).await.unwrap(), [None]);
     }
 
     /// One like, one download, one tag, one request, one collection of one item.
@@ -465,7 +502,23 @@ mod tests {
             ("UPDATE whole_copy SET size = 6", "is live, and of no proven file"),
             ("UPDATE backing SET proof = 1 WHERE id = 4", "is live, and of no proven file"),
             ("DELETE FROM xet_backing WHERE backing_id = 4", "is live, and of no proven file"),
-            ("DELETE FROM xet_backing", "file 1 has no backing"),
+            ("DELETE FROM xet_backing", "file 1 is nobody's"),
+            ("DELETE FROM bucket_spare", "file 4 is nobody's"),
+            ("DELETE FROM xorb", "xorb 1 is not live, and bucket 1 needs it"),
+            ("UPDATE bucket SET visibility = 5", "bucket 1 has a visibility or state that does not exist"),
+            ("UPDATE bucket SET folded = 'acme/FILES'", "or is folded as acme/FILES"),
+            ("UPDATE bucket SET namespace = 'x', folded = 'x/files'", "bucket 1 belongs to no user"),
+            ("UPDATE bucket SET files = 2", "bucket 1 counts other files, or bytes, than it has"),
+            ("UPDATE bucket SET bytes = 6", "bucket 1 counts other files, or bytes, than it has"),
+            ("UPDATE bucket SET spare_bytes = 6", "bucket 1 counts other files, or bytes, than it has"),
+            ("UPDATE bucket_file SET size = 6", "file a of bucket 1 has another size than it says"),
+            ("UPDATE bucket_file SET file_id = NULL", "file a of bucket 1 has another size than it says"),
+            (
+                "UPDATE bucket_redirect SET folded = 'acme/files'",
+                "redirect acme/files is not folded, or hides",
+            ),
+            ("UPDATE bucket SET state = 1", "or leads to a deleted one"),
+            ("UPDATE sequence SET next = 1 WHERE name = 'bucket'", "an id of bucket would be given twice"),
             ("DELETE FROM xet_backing", "backing 3 is possessed and no file"),
             ("UPDATE discussion SET status = 3", "discussion 1 of repo 1 has a status that does not fit"),
             ("UPDATE discussion SET status = 0", "discussion 1 of repo 1 has a status that does not fit"),

@@ -245,6 +245,40 @@ pub(super) static TAG: Table =
 
 pub(super) static REPO_TAG: Table = Table::new("repo_tag", &["tag_id", "repo_id"], &["tag_id", "repo_id"]);
 
+pub(super) static BUCKET: Table = Table::new(
+    "bucket",
+    &["id"],
+    &[
+        "id",
+        "namespace",
+        "name",
+        "folded",
+        "visibility",
+        "state",
+        "acl_version",
+        "creator",
+        "created_ms",
+        "files",
+        "bytes",
+        "spare_bytes",
+    ],
+);
+
+pub(super) static BUCKET_REDIRECT: Table =
+    Table::new("bucket_redirect", &["folded"], &["folded", "bucket_id"]);
+
+pub(super) static BUCKET_FILE: Table = Table::new(
+    "bucket_file",
+    &["bucket_id", "path"],
+    &["bucket_id", "path", "file_id", "size", "mtime_ms", "uploaded_ms", "content_type"],
+);
+
+pub(super) static BUCKET_SPARE: Table =
+    Table::new("bucket_spare", &["bucket_id", "file_id"], &["bucket_id", "file_id", "since_ms", "uploaded"]);
+
+pub(super) static BUCKET_XORB: Table =
+    Table::new("bucket_xorb", &["bucket_id", "xorb_id"], &["bucket_id", "xorb_id"]);
+
 pub(super) static TABLES: &[&Table] = &[
     &SEQUENCE,
     &ACCOUNT,
@@ -288,6 +322,11 @@ pub(super) static TABLES: &[&Table] = &[
     &DOWNLOAD_DAY,
     &TAG,
     &REPO_TAG,
+    &BUCKET,
+    &BUCKET_REDIRECT,
+    &BUCKET_FILE,
+    &BUCKET_SPARE,
+    &BUCKET_XORB,
 ];
 
 /// A table whose rows carry a checksum.
@@ -598,7 +637,7 @@ mod tests {
         let (_directory, conn) = rows();
         assert_eq!(SEQUENCE.check(&conn).unwrap(), Vec::<String>::new());
         let sequences: i64 = conn.query_row("SELECT count(*) FROM sequence", [], |row| row.get(0)).unwrap();
-        assert_eq!(sequences, 11);
+        assert_eq!(sequences, 12);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 use crate::{
-    AccessRequestId, AccessStatus, BackingId, BlobState, CollectionId, CollectionItemId, DiscussionStatus,
-    EventKind, Gating, LinkState, LockId, Oid, OrgId, OrgRole, PackId, PackKind, Proof, RepoId, RepoKind,
-    RepoState, Sha256, TokenId, TokenRole, UploadId, UserId, Visibility, XetFileId, XetHash, XorbId,
+    AccessRequestId, AccessStatus, BackingId, BlobState, BucketId, CollectionId, CollectionItemId,
+    DiscussionStatus, EventKind, Gating, HolderId, LinkState, LockId, Oid, OrgId, OrgRole, PackId, PackKind,
+    Proof, RepoId, RepoKind, RepoState, Sha256, TokenId, TokenRole, UploadId, UserId, Visibility, XetFileId,
+    XetHash, XorbId,
 };
 
 macro_rules! ids {
@@ -28,6 +29,7 @@ ids!(
     UserId,
     TokenId,
     RepoId,
+    BucketId,
     BackingId,
     OrgId,
     XorbId,
@@ -70,6 +72,18 @@ codes! {
     LinkState { Live = 0, Removed = 1, Corrupt = 2 }
     DiscussionStatus { Draft = 0, Open = 1, Closed = 2, Merged = 3 }
     EventKind { Comment = 0, Status = 1, Title = 2, Commit = 3 }
+}
+
+impl ToSql for HolderId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.code()))
+    }
+}
+
+impl FromSql for HolderId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(HolderId::from_code)
+    }
 }
 
 impl ToSql for Oid {

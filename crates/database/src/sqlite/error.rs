@@ -106,6 +106,18 @@ pub enum RegisterError {
     Db(#[from] DbError),
 }
 
+/// Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    #[error("the bucket is gone")]
+    Gone,
+    /// Who may do what in the bucket is not as it was.
+    #[error("access to the bucket was changed meanwhile")]
+    Moved,
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     #[error("the file is locked")]
@@ -197,7 +209,7 @@ macro_rules! from_sqlite {
     )*};
 }
 
-from_sqlite!(CreateError, ApplyError, PublishError, RegisterError, LockError, DiscussionError);
+from_sqlite!(BatchError, CreateError, ApplyError, PublishError, RegisterError, LockError, DiscussionError);
 
 /// What a write may fail with: the writer must be able to put its own failures in, and to see them.
 pub(super) trait WriteError: From<DbError> + Send + 'static {
@@ -223,4 +235,13 @@ macro_rules! write_errors {
     )*};
 }
 
-write_errors!(CreateError, ApplyError, PublishError, RegisterError, LockError, DiscussionError, CopyError);
+write_errors!(
+    BatchError,
+    CreateError,
+    ApplyError,
+    PublishError,
+    RegisterError,
+    LockError,
+    DiscussionError,
+    CopyError
+);

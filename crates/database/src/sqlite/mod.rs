@@ -6,6 +6,7 @@
 
 mod access;
 mod apply;
+mod buckets;
 mod check;
 mod checksum;
 mod codec;
@@ -40,8 +41,8 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 pub use error::{
-    ApplyError, CopyError, CreateError, DbError, DiscussionError, LockError, OpenError, PublishError,
-    RegisterError,
+    ApplyError, BatchError, CopyError, CreateError, DbError, DiscussionError, LockError, OpenError,
+    PublishError, RegisterError,
 };
 pub use repos::{Found, NewRepo};
 pub use storage::RepoStorage;

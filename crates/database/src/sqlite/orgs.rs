@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checksum::{ORG, ORG_MEMBER};
-use super::{CreateError, Database, DbError, all, next_id, repos, users};
+use super::{CreateError, Database, DbError, all, buckets, next_id, repos, users};
 use crate::{Member, Membership, Namespace, Org, OrgId, OrgRole, UserId};
 
 impl Database {
@@ -112,6 +112,7 @@ impl Database {
                 }
             }
             repos::bump_acl_of_namespace(conn, &folded)?;
+            buckets::bump_acl_of_namespace(conn, &folded)?;
             Ok(true)
         })
         .await

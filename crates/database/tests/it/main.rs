@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod apply;
+mod buckets;
 mod concurrency;
 mod copies;
 mod discussions;

@@ -1,9 +1,9 @@
 //! Xorbs and files as rows: who has them, and when they go.
 
 use database::{
-    BackingId, Database, NewUpload, NewXetFile, Proof, ProvenXorb, Publish, PublishError, Quota,
-    RegisterError, RepoId, Sha256, UploadId, XetFile, XetHash, XetRegistration, XetTerm, Xorb, XorbGrant,
-    XorbId, XorbPlaced,
+    BackingId, Database, NewUpload, NewXetFile, NewXetObject, Proof, ProvenXorb, Publish, PublishError,
+    Quota, RegisterError, RepoId, Sha256, UploadId, XetFile, XetHash, XetRegistration, XetTerm, Xorb,
+    XorbGrant, XorbId, XorbPlaced,
 };
 
 use crate::support::{Hub, hub, new_repo};
@@ -35,13 +35,12 @@ impl Hub {
         let file = NewXetFile {
             hash: XetHash([n; 32]),
             size: 30 * xorbs.len() as u64,
-            sha256: Sha256([n; 32]),
-            proof: Proof::Possessed,
             terms: xorbs.iter().map(term).collect(),
             dedup_key: Some([n; 16]),
         };
-        let (hash, files) = (file.hash, vec![file]);
-        let registration = XetRegistration { repo, by: None, quota: Quota::Exempt, xorbs: vec![], files };
+        let hash = file.hash;
+        let objects = vec![NewXetObject { file, sha256: Sha256([n; 32]), proof: Proof::Possessed }];
+        let registration = XetRegistration { repo, by: None, quota: Quota::Exempt, xorbs: vec![], objects };
         self.db.register_xet(registration).await?;
         Ok(self.db.xet_file_of(repo, &hash).unwrap().unwrap())
     }
@@ -122,7 +121,7 @@ async fn a_file_keeps_its_xorbs_and_goes_with_its_last_backing() {
     assert_eq!(hub.db.xet_hash(file.id).unwrap(), Some(file.hash));
     assert_eq!(hub.db.xorbs_with_chunk(&[9; 16], 9).unwrap(), [one]);
     assert_eq!(hub.db.xorbs_beside(hub.repo.id, two.id, 9).unwrap(), [two, one]);
-    assert_eq!(hub.db.repos_of_xorb(one.id, 9).unwrap(), [hub.repo.id]);
+    assert_eq!(hub.db.holders_of_xorb(one.id, 9).unwrap(), [hub.repo.id.into()]);
     let possessed = hub.db.possessed(BackingId(0), 9).unwrap();
     assert_eq!((possessed.len(), possessed[0].file, possessed[0].size), (1, file.id, 90));
     assert_eq!(hub.db.backings(BackingId(0), 9).unwrap(), [], "nothing lies under its key");
@@ -155,7 +154,7 @@ async fn a_deleted_repository_has_no_xorbs_and_its_files_go_with_its_links() {
     hub.register(hub.repo.id, 9, &[xorb.id]).await.unwrap();
     hub.db.delete_repo(hub.repo.id, 0).await.unwrap();
     assert!(!hub.db.has_xorb(hub.repo.id, xorb.id).unwrap());
-    assert_eq!(hub.db.repos_of_xorb(xorb.id, 9).unwrap(), []);
+    assert_eq!(hub.db.holders_of_xorb(xorb.id, 9).unwrap(), []);
     assert!(matches!(hub.register(hub.repo.id, 8, &[xorb.id]).await, Err(RegisterError::RepoGone)));
     hub.assert_sound();
 }
@@ -214,7 +213,12 @@ async fn a_file_is_not_exchanged_for_another_form_of_it_when_it_is_verified() {
 async fn a_grant_stays_until_its_address_is_dead() {
     let hub = hub().await;
     let now_ms = hub.clock.now_ms();
-    let grant = XorbGrant { repo: hub.repo.id, hash: XetHash([1; 32]), size: 9, expires_ms: now_ms + DAY_MS };
+    let grant = XorbGrant {
+        holder: hub.repo.id.into(),
+        hash: XetHash([1; 32]),
+        size: 9,
+        expires_ms: now_ms + DAY_MS,
+    };
     let first = hub.db.grant_xorb(grant, 2).await.unwrap().unwrap();
     let second = hub.db.grant_xorb(grant, 2).await.unwrap().unwrap();
     assert_eq!(hub.db.xorb_grant(first).unwrap(), Some(grant));

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use auth::Read;
+use auth::{Propose, Read};
 use bytes::Bytes;
 use database::{LinkState, Proof, Quota, Repo, Sha256};
 use lfs::wire::batch::Outcome;
@@ -191,10 +191,11 @@ impl Hub {
     async fn possess(&self, repo: &Repo, content: &[u8], sha256: Sha256) {
         let (hash, packed, shard) = made(content, sha256);
         let cas = self.objects.xet();
-        let mut receiving = cas.receive_xorb(self.may(&self.owner, repo), hash, None).await.unwrap();
+        let mut receiving =
+            cas.receive_xorb(self.may::<Propose>(&self.owner, repo), hash, None).await.unwrap();
         receiving.write(Bytes::from(packed)).await.unwrap();
         receiving.finish().await.unwrap();
-        let checked = cas.check_shard(shard.into(), |_| {}).await.unwrap();
+        let checked = cas.check_shard(shard.into(), |_| {}).await.unwrap().objects().unwrap();
         cas.commit_shard(self.may(&self.owner, repo), Quota::Exempt, checked).await.unwrap();
         assert_eq!(self.proof(repo, sha256), Some(Proof::Possessed));
     }
@@ -275,10 +276,11 @@ async fn proofs_that_did_not_end_are_taken_up_again() {
     let sha256 = sha(&content);
     let (hash, packed, shard) = made(&content, sha256);
     let cas = hub.objects.xet();
-    let mut receiving = cas.receive_xorb(hub.may(&hub.owner, &hub.repo), hash, None).await.unwrap();
+    let mut receiving =
+        cas.receive_xorb(hub.may::<Propose>(&hub.owner, &hub.repo), hash, None).await.unwrap();
     receiving.write(Bytes::from(packed.clone())).await.unwrap();
     let xorb = receiving.finish().await.unwrap().xorb;
-    let checked = cas.check_shard(shard.into(), |_| {}).await.unwrap();
+    let checked = cas.check_shard(shard.into(), |_| {}).await.unwrap().objects().unwrap();
     cas.commit_shard(hub.may(&hub.owner, &hub.repo), Quota::Exempt, checked).await.unwrap();
     // A store that is away says nothing of what is there.
     let path = hub.directory.path().join(xorb.storage_key());

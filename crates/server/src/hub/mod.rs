@@ -1,6 +1,7 @@
 //! The Hub's API over HTTP. What happens is decided in the crate `hub`; here requests are read and answers written.
 
 mod access;
+mod buckets;
 mod collections;
 mod commit;
 mod compare;
@@ -100,6 +101,7 @@ pub(crate) async fn dispatch(
             large_files::storage(call, organization.as_deref())
         }
         HubRoute::People(route) => of_people(call, route).await,
+        HubRoute::Buckets(route) => buckets::dispatch(call, route).await,
         HubRoute::Refused { what } => {
             call.discard().await;
             Err(Error::NotImplemented(format!("this hub does not support {what}")))
@@ -224,7 +226,7 @@ pub(crate) fn json(document: &impl Serialize) -> Response<Body> {
 
 /// A page of a list, with the address of the next one: this one's, and where that begins.
 fn page(call: &Call<'_>, page: ::hub::listing::Page) -> Response<Body> {
-    let mut response = json(&page.repos);
+    let mut response = json(&page.items);
     if let Some(cursor) = page.cursor {
         let uri = &call.request.head.uri;
         let others = uri.query().unwrap_or_default().split('&');

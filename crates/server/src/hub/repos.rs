@@ -29,8 +29,9 @@ pub(super) fn kind_named(name: Option<&str>) -> Result<RepoKind, Error> {
         None | Some("model") => Ok(RepoKind::Model),
         Some("dataset") => Ok(RepoKind::Dataset),
         Some("space") => Ok(RepoKind::Space),
-        Some("kernel" | "bucket") => {
-            Err(Error::NotImplemented("this hub has models, datasets and Spaces only".to_owned()))
+        Some("bucket") => Err(Error::BadRequest("buckets are at /api/buckets")),
+        Some("kernel") => {
+            Err(Error::NotImplemented("this hub has models, datasets, Spaces and buckets only".to_owned()))
         }
         Some(_) => Err(Error::BadRequest("type is model, dataset or space")),
     }
@@ -94,6 +95,9 @@ struct Move {
 pub(super) async fn rename(mut call: Call<'_>) -> Result<Response<Body>, Error> {
     let identity = call.identity()?;
     let Typed { kind, rest: Move { from_repo, to_repo } } = call.json::<Typed<Move>>().await?;
+    if kind.as_deref() == Some("bucket") {
+        return super::buckets::rename(call, &from_repo, &to_repo).await;
+    }
     let kind = kind_named(kind.as_deref())?;
     let from = call.hub().path_of(&identity, kind, &from_repo, None);
     let to: RepoPath = call.hub().path_of(&identity, kind, &to_repo, None)?;

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use auth::Read;
-use database::Oid;
+use database::{Oid, Sha256};
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use hub::at::At;
 use hub::resolve::{Content, File};
@@ -19,8 +19,8 @@ use crate::http::Body;
 use crate::lfs::{Asked, content};
 use crate::route::Target;
 
-const LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
-const LINKED_SIZE: HeaderName = HeaderName::from_static("x-linked-size");
+pub(super) const LINKED_ETAG: HeaderName = HeaderName::from_static("x-linked-etag");
+pub(super) const LINKED_SIZE: HeaderName = HeaderName::from_static("x-linked-size");
 const SANDBOX: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; sandbox";
 /// In a path, slashes stay.
 const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -169,7 +169,7 @@ async fn blob(at: &At, oid: Oid, size: u64, range: Range<u64>) -> Result<Body, E
     Ok(Body::from(bytes.slice((range.start as usize).min(end)..end)))
 }
 
-fn describe(response: &mut Response<Body>, range: &Range<u64>, size: u64, status: StatusCode) {
+pub(super) fn describe(response: &mut Response<Body>, range: &Range<u64>, size: u64, status: StatusCode) {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(range.end - range.start));
     if status == StatusCode::PARTIAL_CONTENT {
@@ -181,22 +181,40 @@ fn describe(response: &mut Response<Body>, range: &Range<u64>, size: u64, status
 /// What clients are told of the file, wherever its bytes come from.
 fn name(response: &mut Response<Body>, file: &File, at: &At, path: &str, download: bool) {
     let quoted = HeaderValue::try_from(format!("\"{}\"", file.etag)).expect("because it is hexadecimal");
-    let file_name = path.rsplit('/').next().unwrap_or(path);
-    let content_type = content_type(file_name, &file.content);
-    let shown = !download && is_harmless(content_type, file_name);
-    let disposition = disposition(file_name, shown);
+    let content_type = content_type(file_name(path), &file.content);
+    say(response, file_name(path), HeaderValue::from_static(content_type), download);
     let headers = response.headers_mut();
     headers.insert(header::ETAG, quoted.clone());
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CONTENT_DISPOSITION, disposition);
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
     headers.insert(REPO_COMMIT, super::files::commit_header(at.commit));
     if let Content::Large(_) = file.content {
         headers.insert(LINKED_ETAG, quoted);
         headers.insert(LINKED_SIZE, HeaderValue::from(file.size));
     }
 }
+
+/// The same of a file of a bucket, whose uploader said what it is: that is believed of what no browser runs.
+pub(super) fn name_as(response: &mut Response<Body>, path: &str, said: Option<&str>, download: bool) {
+    let by_name = content_type(file_name(path), &Content::Large(Sha256::EMPTY));
+    let is_safe = |said: &&str| ["image/", "audio/", "video/"].iter().any(|kind| said.starts_with(kind));
+    let said = said.filter(|said| by_name == OPAQUE && is_safe(said) && !said.starts_with("image/svg"));
+    let content_type = said.and_then(|said| HeaderValue::from_str(said).ok());
+    say(response, file_name(path), content_type.unwrap_or(HeaderValue::from_static(by_name)), download);
+}
+
+fn say(response: &mut Response<Body>, file_name: &str, content_type: HeaderValue, download: bool) {
+    let shown = !download && is_harmless(content_type.to_str().unwrap_or(OPAQUE), file_name);
+    let headers = response.headers_mut();
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(header::CONTENT_DISPOSITION, disposition(file_name, shown));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+const OPAQUE: &str = "application/octet-stream";
 
 fn content_type(file_name: &str, content: &Content) -> &'static str {
     let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension);
@@ -214,7 +232,7 @@ fn content_type(file_name: &str, content: &Content) -> &'static str {
         "pdf" => "application/pdf",
         _ => match content {
             Content::Blob(_) => "text/plain; charset=utf-8",
-            Content::Large(_) => "application/octet-stream",
+            Content::Large(_) => OPAQUE,
         },
     }
 }
@@ -224,7 +242,7 @@ fn is_harmless(content_type: &str, file_name: &str) -> bool {
     let extension = file_name.rsplit_once('.').map_or("", |(_, extension)| extension).to_ascii_lowercase();
     let is_page =
         matches!(extension.as_str(), "html" | "htm" | "xhtml" | "svg" | "xml" | "xsl" | "mht" | "mhtml");
-    !is_page && content_type != "application/octet-stream" && content_type != "application/pdf"
+    !is_page && content_type != OPAQUE && content_type != "application/pdf"
 }
 
 /// With the name in both forms, since not every client reads the newer one.
@@ -235,7 +253,7 @@ fn disposition(file_name: &str, shown: bool) -> HeaderValue {
 
 /// What a bucket says of the file that stands at `path`.
 fn saved_as(path: &str) -> String {
-    named("attachment", path.rsplit('/').next().unwrap_or(path))
+    named("attachment", file_name(path))
 }
 
 fn named(kind: &str, file_name: &str) -> String {

@@ -2,7 +2,7 @@
 
 use auth::xet::Scope;
 use auth::{Authorized, Read};
-use database::Sha256;
+use database::{Bucket, Sha256, XetHash};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 
 use super::{Call, repos};
@@ -60,6 +60,16 @@ impl Place {
             token: format!("{origin}/api/{kind}/{id}/xet-read-token/{commit}"),
             reconstruction: reconstruction_address(&cas_url(call.server, &origin)?, &hash),
         }))
+    }
+
+    /// Of a file of a bucket, whose hash it is.
+    pub(super) fn in_bucket(call: &Call<'_>, bucket: &Bucket, hash: XetHash) -> Result<Place, Error> {
+        let (origin, hash) = (call.origin(), ::xet::Hash::from(hash));
+        Ok(Place {
+            hash,
+            token: format!("{origin}/api/buckets/{}/xet-read-token", bucket.path),
+            reconstruction: reconstruction_address(&cas_url(call.server, &origin)?, &hash),
+        })
     }
 
     pub(super) fn hash(&self) -> String {

@@ -9,6 +9,8 @@ use crate::free::Full;
 pub enum OperationError {
     #[error("there is no user '{0}'; `user list` shows them, `user create` makes one")]
     NoUser(String),
+    #[error("there is no user or organisation '{0}'; `user list` and `org list` show them")]
+    NoNamespace(String),
     #[error("there is no organisation '{0}'; `org list` shows them, `org create` makes one")]
     NoOrg(String),
     #[error("'{user}' is not a member of {org}, or its last administrator")]

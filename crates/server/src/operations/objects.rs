@@ -13,8 +13,9 @@ const UNLIMITED: u64 = i64::MAX as u64;
 
 /// See [`super::Operation::Quota`].
 pub(super) async fn quota(node: &Node, namespace: Namespace, set: Option<Quota>) -> Result {
-    if node.database.user(namespace.as_str())?.is_none() {
-        return Err(OperationError::NoUser(namespace.to_string()));
+    let name = namespace.as_str();
+    if node.database.user(name)?.is_none() && node.database.org(name)?.is_none() {
+        return Err(OperationError::NoNamespace(name.to_owned()));
     }
     if let Some(quota) = set {
         let bytes_max = match quota {

@@ -1,7 +1,7 @@
 //! The Xet CAS over HTTP. What happens is decided in the crates `xet` and `lfs`; here requests are read and answers
 //! written.
 //!
-//! Clients come with a token that the Hub's API gave them for one repository ([`token`]), and nothing else counts. Ranges
+//! Clients come with a token that the Hub's API gave them for one repository or bucket ([`token`]), and nothing else counts. Ranges
 //! of xorbs lie at addresses that authenticate themselves.
 
 mod fetch;
@@ -12,7 +12,7 @@ mod upload;
 
 use std::sync::Arc;
 
-use auth::{Authorized, Right};
+use auth::{Authorized, Holder, Right};
 use http::{HeaderValue, Response, header};
 
 pub(crate) use fetch::reconstruction_address;
@@ -73,7 +73,7 @@ impl Call<'_> {
     }
 
     /// The right behind the token, as it is now.
-    fn access<A: Right>(&mut self) -> Result<Authorized<A>, Error> {
+    fn access<A: Right>(&mut self) -> Result<Authorized<A, Holder>, Error> {
         let value = self.request.headers().get(header::AUTHORIZATION);
         let text = value.and_then(|value| value.to_str().ok()).unwrap_or_default();
         let token = match text.split_once(' ') {
@@ -85,7 +85,10 @@ impl Call<'_> {
         let grant = grant.map_err(|error| Error::Credential(error.to_string()))?;
         let access = auth::xet::redeem::<A>(node.auth, &node.database, &grant).map_err(refusal::revoked)?;
         self.exchange.set_user(access.actor_name());
-        self.exchange.set_repo(&access.repo().path);
+        match access.holder() {
+            Holder::Repo(repo) => self.exchange.set_repo(&repo.path),
+            Holder::Bucket(bucket) => self.exchange.set_repo(format!("buckets/{}", bucket.path)),
+        }
         Ok(access)
     }
 }

@@ -1,12 +1,12 @@
-//! Shards: what files are made of. Proven, then linked to the repository, all or none.
+//! Shards: what files are made of. Proven, then linked to the repository or the bucket, all or none.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ::lfs::ShardError;
-use ::xet::{Progress, RegisteredFile};
-use auth::Propose;
+use ::xet::Progress;
+use auth::{Propose, Split};
 use bytes::Bytes;
 use database::Quota;
 use http::{HeaderValue, Response, header};
@@ -18,13 +18,14 @@ use super::Call;
 use crate::error::{Error, chain};
 use crate::http::Body;
 
-type Registered = Result<Vec<RegisteredFile>, ShardError>;
+/// Whether all of it was here before.
+type Registered = Result<bool, ShardError>;
 
 /// `POST /v1/shards`
 pub(super) async fn whole(mut call: Call<'_>) -> Result<Response<Body>, Error> {
     let (ended, _) = register(&mut call).await?;
-    let files = ended.await.map_err(Error::internal)??;
-    Ok(crate::hub::json(&json!({ "result": result(&files) })))
+    let was_here = ended.await.map_err(Error::internal)??;
+    Ok(crate::hub::json(&json!({ "result": result(was_here) })))
 }
 
 /// `POST /v2/shards`: lines of JSON, the last of which says how it ended.
@@ -53,14 +54,20 @@ async fn register(
             said.send_replace(now);
         };
         // An error means that the client has left.
-        let _ = sender.send(objects.register_shard(access, quota, shard, tell).await);
+        let _ = sender.send(match access.split() {
+            Split::Repo(access) => {
+                let registered = objects.register_shard(access, quota, shard, tell).await;
+                registered.map(|files| files.iter().all(|file| file.was_here))
+            }
+            Split::Bucket(access) => objects.register_in_bucket(access, quota, shard, tell).await,
+        });
     });
     Ok((ended, progress))
 }
 
 /// 0: all of it was here already.
-fn result(files: &[RegisteredFile]) -> u8 {
-    u8::from(!files.iter().all(|file| file.was_here))
+fn result(was_here: bool) -> u8 {
+    u8::from(!was_here)
 }
 
 /// The lines, as they become due.
@@ -94,7 +101,7 @@ impl ShardAnswer {
         if let Poll::Ready(ended) = Pin::new(&mut self.ended).poll(cx) {
             self.done = true;
             let document = match ended {
-                Ok(Ok(files)) => json!({ "type": "result", "result": result(&files) }),
+                Ok(Ok(was_here)) => json!({ "type": "result", "result": result(was_here) }),
                 Ok(Err(error)) => self.failed(error.into()),
                 Err(error) => self.failed(Error::internal(error)),
             };
@@ -148,7 +155,7 @@ mod tests {
             assert_eq!(next, expected.as_bytes());
         }
         assert_eq!(started.elapsed().as_secs(), 15);
-        sender.send(Ok(Vec::new())).unwrap();
+        sender.send(Ok(true)).unwrap();
         let last = poll_fn(|cx| answer.poll_next(cx)).await.unwrap();
         assert_eq!(last, &b"{\"result\":0,\"type\":\"result\"}\n"[..]);
         assert!(answer.is_done());

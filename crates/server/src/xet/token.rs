@@ -1,7 +1,7 @@
 //! Tokens for the CAS, and where it is.
 
 use auth::xet::{Scope, XetGrant};
-use auth::{Authorized, Right};
+use auth::{Authorized, Right, Subject};
 use http::{HeaderName, HeaderValue, Response};
 use serde::Serialize;
 
@@ -29,9 +29,9 @@ pub(crate) fn cas_url(server: &Server, origin: &str) -> Result<String, Error> {
     Ok(format!("{origin}/cas/{}", server.node.objects.xet().epoch()?))
 }
 
-pub(crate) fn give<A: Right>(
+pub(crate) fn give<A: Right, S: Subject>(
     server: &Server,
-    access: &Authorized<A>,
+    access: &Authorized<A, S>,
     scope: Scope,
     origin: &str,
 ) -> Result<Given, Error> {

@@ -32,7 +32,7 @@ fn users() {
         assert!(granary.ok("user list").contains("Ann\tuser\tdisabled"));
         granary.ok("user enable ann");
         assert!(!granary.ok("user list").contains("disabled"));
-        assert!(granary.fails("user disable nobody").contains("no user 'nobody'"));
+        assert!(granary.fails("user disable nobody").contains("no user or organisation 'nobody'"));
     });
 }
 

@@ -83,7 +83,7 @@ impl Cas {
         }
         let mut shard = Writer::default();
         shard.push_file(&recipe.hash, &terms, Some(&verification), Some(recipe.sha256.0));
-        let checked = self.check_shard(shard.finish().into(), |_| {}).await?;
+        let checked = self.check_shard(shard.finish().into(), |_| {}).await?.objects()?;
         self.commit_shard(access.clone(), Quota::Exempt, checked).await?;
         Ok(true)
     }

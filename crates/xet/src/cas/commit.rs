@@ -1,10 +1,12 @@
-//! Proven files become files of a repository.
+//! Proven files become files of a repository, or of a bucket.
 
-use auth::{Authorized, Propose};
+use auth::{Authorized, Propose, Right};
 use database::fault::{self, Point};
-use database::{BackingId, Proof, Quota, Sha256, XetHash, XetRegistration};
+use database::{
+    BackingId, Bucket, BucketRegistration, NewXetObject, Proof, Quota, Sha256, XetHash, XetRegistration,
+};
 
-use super::{Cas, CheckedShard, CommitError, detached};
+use super::{Cas, CheckedObjects, CheckedShard, CommitError, detached};
 use crate::Hash;
 
 /// A file that the repository has now.
@@ -25,16 +27,16 @@ impl Cas {
         &self,
         access: Authorized<Propose>,
         quota: Quota,
-        checked: CheckedShard,
+        checked: CheckedObjects,
     ) -> Result<Vec<RegisteredFile>, CommitError> {
         let cas = self.clone();
         detached(async move {
             access.reauthorize(&cas.0.database)?;
-            let CheckedShard { files, xorbs } = checked;
-            let named: Vec<(XetHash, Sha256, u64)> =
-                files.iter().map(|file| (file.hash, file.sha256, file.size)).collect();
+            let CheckedObjects { objects, xorbs } = checked;
+            let named = |object: &NewXetObject| (object.file.hash, object.sha256, object.file.size);
+            let named: Vec<(XetHash, Sha256, u64)> = objects.iter().map(named).collect();
             let (repo, by) = (access.repo_id(), access.actor());
-            let registration = XetRegistration { repo, by, quota, xorbs, files };
+            let registration = XetRegistration { repo, by, quota, xorbs, objects };
             let registered = cas.0.database.register_xet(registration).await?;
             fault::point(Point::XetShardCommitted);
             let files =
@@ -47,6 +49,26 @@ impl Cas {
                     was_here: file.was_here,
                 });
             Ok(files.collect())
+        })
+        .await
+    }
+
+    /// As [`Cas::commit_shard`]: a bucket may put them at paths from now on. True if it had all of them.
+    pub async fn commit_to_bucket<A: Right>(
+        &self,
+        access: Authorized<A, Bucket>,
+        quota: Quota,
+        checked: CheckedShard,
+    ) -> Result<bool, CommitError> {
+        let cas = self.clone();
+        detached(async move {
+            let access = access.reauthorize(&cas.0.database)?;
+            let CheckedShard { files, xorbs } = checked;
+            let files = files.into_iter().map(|checked| checked.file).collect();
+            let registration = BucketRegistration { bucket: access.bucket().id, quota, xorbs, files };
+            let were_here = cas.0.database.register_in_bucket(registration).await?;
+            fault::point(Point::XetShardCommitted);
+            Ok(were_here.into_iter().all(|was_here| was_here))
         })
         .await
     }

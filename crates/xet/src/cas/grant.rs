@@ -4,7 +4,7 @@
 //! proven: the bucket copies it to a key that nobody was given, and the copy is read back. It becomes live as one that
 //! passed through the hub does, or goes as litter of a staged one does.
 
-use auth::{Authorized, Propose};
+use auth::{Authorized, Holder, Propose};
 use database::fault::{self, Point};
 use database::{UploadId, XorbGrant, xorb_draft_key};
 use storage::{Bucket, SignedPut, StoreError};
@@ -35,7 +35,7 @@ impl Cas {
     /// `size` and `crc64` (NVME) are those of the chunks as they are stored. `None`: it has to pass through the hub.
     pub async fn grant_xorb(
         &self,
-        access: &Authorized<Propose>,
+        access: &Authorized<Propose, Holder>,
         hash: Hash,
         size: u64,
         crc64: u64,
@@ -58,7 +58,7 @@ impl Cas {
         let signer = bucket.signer().await?;
         let lifetime = config.address_lifetime.min(signer.lifetime_max());
         let expires_ms = self.0.database.clock().now_ms() + millis(lifetime);
-        let grant = XorbGrant { repo: access.repo_id(), hash: hash.into(), size, expires_ms };
+        let grant = XorbGrant { holder: access.holder_id(), hash: hash.into(), size, expires_ms };
         let Some(id) = self.0.database.grant_xorb(grant, config.grants_max).await? else { return Ok(None) };
         fault::point(Point::XetXorbGranted);
         let crc64 = Some(crc64).filter(|_| can.signed_crc64);
@@ -70,7 +70,7 @@ impl Cas {
     /// succeeds twice. `None`: there is no such grant (any more), or nothing lies there.
     pub async fn commit_grant(
         &self,
-        access: Authorized<Propose>,
+        access: Authorized<Propose, Holder>,
         hash: Hash,
         id: UploadId,
     ) -> Result<Option<ReceivedXorb>, XorbRefused> {
@@ -80,7 +80,7 @@ impl Cas {
         }
         let now_ms = self.0.database.clock().now_ms();
         let grant = self.0.database.xorb_grant(id)?.filter(|grant| {
-            grant.repo == access.repo_id()
+            grant.holder == access.holder_id()
                 && grant.hash == hash.into()
                 && now_ms < grant.expires_ms.saturating_add(STAGED_MS)
         });
@@ -105,19 +105,19 @@ impl Cas {
     /// from now on for as long as clients remember.
     async fn has_brought(
         &self,
-        access: &Authorized<Propose>,
+        access: &Authorized<Propose, Holder>,
         hash: Hash,
     ) -> Result<Option<ReceivedXorb>, XorbRefused> {
-        let (database, repo) = (&self.0.database, access.repo_id());
+        let (database, holder) = (&self.0.database, access.holder_id());
         let Some(xorb) = database.xorb(&hash.into())? else { return Ok(None) };
-        let is_its = database.has_xorb(repo, xorb.id)? && database.link_xorb(repo, xorb.id).await?;
+        let is_its = database.has_xorb(holder, xorb.id)? && database.link_xorb(holder, xorb.id).await?;
         Ok(is_its.then_some(ReceivedXorb { xorb, was_inserted: false }))
     }
 
     async fn take_draft(
         &self,
         bucket: &Bucket,
-        access: &Authorized<Propose>,
+        access: &Authorized<Propose, Holder>,
         hash: Hash,
         id: UploadId,
         granted: u64,

@@ -39,7 +39,7 @@ pub use grant::{Grant, Granted};
 pub use keys::KeysError;
 pub use receive::{ReceivedXorb, ReceivingXorb};
 pub use reconstruct::{Fetch, FetchRange, Reconstruction, Term};
-pub use register::{CheckedShard, Progress};
+pub use register::{CheckedFile, CheckedObjects, CheckedShard, Progress};
 pub use stream::Stream;
 pub use sweep::XetSweepReport;
 

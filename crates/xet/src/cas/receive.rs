@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use auth::shares::Share;
-use auth::{Authorized, Propose};
+use auth::{Authorized, Holder, Propose};
 use bytes::Bytes;
 use database::fault::{self, Point};
 use database::{ProvenXorb, UploadId, Xorb, XorbPlaced, xorb_index_key, xorb_key};
@@ -27,7 +27,7 @@ const PIECE_MAX: usize = 512 * 1024;
 /// A xorb that is arriving. Dropped, nothing of it stays.
 pub struct ReceivingXorb {
     cas: Cas,
-    access: Authorized<Propose>,
+    access: Authorized<Propose, Holder>,
     hash: Hash,
     /// Not looked at yet.
     gathered: Vec<Bytes>,
@@ -87,11 +87,11 @@ impl Cas {
     /// `size` is the length of the body, if that is known.
     pub async fn receive_xorb(
         &self,
-        access: Authorized<Propose>,
+        access: impl Into<Authorized<Propose, Holder>>,
         hash: Hash,
         size: Option<u64>,
     ) -> Result<ReceivingXorb, XorbRefused> {
-        let limits = self.0.config.xorb;
+        let (access, limits) = (access.into(), self.0.config.xorb);
         let max = u64::from(limits.serialized_bytes);
         if size.is_some_and(|size| size > max + u64::from(limits.footer_bytes)) {
             return Err(XorbError::TooLarge { max: limits.serialized_bytes }.into());
@@ -141,7 +141,7 @@ impl ReceivingXorb {
         Ok(())
     }
 
-    /// After the last byte. Runs to its end even if this is dropped. Returns when it is durable and the repository has it.
+    /// After the last byte. Runs to its end even if this is dropped. Returns when it is durable and its holder has it.
     pub async fn finish(self) -> Result<ReceivedXorb, XorbRefused> {
         detached(self.end()).await
     }
@@ -205,7 +205,7 @@ fn failed() -> StoreError {
 impl Cas {
     async fn publish(
         &self,
-        access: &Authorized<Propose>,
+        access: &Authorized<Propose, Holder>,
         writer: Writer,
         landing: Landing,
         index: Index,
@@ -233,7 +233,7 @@ impl Cas {
     /// The row. Chunks and index are durable, and proven.
     pub(super) async fn record(
         &self,
-        access: &Authorized<Propose>,
+        access: &Authorized<Propose, Holder>,
         landing: Landing,
         index: Index,
     ) -> Result<ReceivedXorb, XorbRefused> {
@@ -247,7 +247,7 @@ impl Cas {
             stored_bytes: u64::from(index.serialized_len()),
             dedup_keys: index.dedup_keys(),
         };
-        let placed = self.0.database.publish_xorb(access.repo_id(), proven).await?;
+        let placed = self.0.database.publish_xorb(access.holder_id(), proven).await?;
         // Live or condemned: either way the row is not staged any more.
         flight.landed = true;
         Ok(match placed {
@@ -261,11 +261,11 @@ impl Cas {
 
     pub(super) async fn brought_again(
         &self,
-        access: &Authorized<Propose>,
+        access: &Authorized<Propose, Holder>,
         xorb: Xorb,
     ) -> Result<ReceivedXorb, XorbRefused> {
         still_allowed(self, access)?;
-        match self.0.database.link_xorb(access.repo_id(), xorb.id).await? {
+        match self.0.database.link_xorb(access.holder_id(), xorb.id).await? {
             true => Ok(ReceivedXorb { xorb, was_inserted: false }),
             // Collected meanwhile, and its bytes were dropped: the next try stores them.
             false => Err(XorbRefused::Busy),
@@ -274,7 +274,7 @@ impl Cas {
 }
 
 /// A token may have been revoked while the bytes arrived, or a role taken away.
-fn still_allowed(cas: &Cas, access: &Authorized<Propose>) -> Result<(), XorbRefused> {
+fn still_allowed(cas: &Cas, access: &Authorized<Propose, Holder>) -> Result<(), XorbRefused> {
     access.reauthorize(&cas.0.database)?;
     Ok(())
 }

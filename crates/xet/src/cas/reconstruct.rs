@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
 
-use auth::{Authorized, Read, Right};
+use auth::{Authorized, Read, Right, Subject};
 use database::{DbError, XetFile, XetTerm, Xorb, XorbId};
 
 use super::errors::ReadError;
@@ -48,15 +48,15 @@ pub struct FetchRange {
 }
 
 impl Cas {
-    /// Of a file of the repository that `access` is for; `range` is in bytes, of which those beyond the end are left out.
+    /// Of a file of the holder that `access` is for; `range` is in bytes, of which those beyond the end are left out.
     /// A file as a whole takes rows only; the ends of a range take an index each.
-    pub async fn reconstruct(
+    pub async fn reconstruct<S: Subject>(
         &self,
-        access: &Authorized<Read>,
+        access: &Authorized<Read, S>,
         hash: &Hash,
         range: Option<Range<u64>>,
     ) -> Result<Reconstruction, ReconstructError> {
-        let file = self.0.database.xet_file_of(access.repo_id(), &(*hash).into())?;
+        let file = self.0.database.xet_file_of(access.holder_id(), &(*hash).into())?;
         let file = file.ok_or(ReconstructError::NotFound)?;
         let range = range.unwrap_or(0..file.size);
         let range = range.start..range.end.min(file.size);
@@ -66,16 +66,24 @@ impl Cas {
         Ok(self.reconstruct_file(&file, range).await?)
     }
 
-    /// The size of a file of the repository.
-    pub fn file_size(&self, access: &Authorized<Read>, hash: &Hash) -> Result<u64, ReconstructError> {
-        let file = self.0.database.xet_file_of(access.repo_id(), &(*hash).into())?;
+    /// The size of a file of the holder.
+    pub fn file_size<S: Subject>(
+        &self,
+        access: &Authorized<Read, S>,
+        hash: &Hash,
+    ) -> Result<u64, ReconstructError> {
+        let file = self.0.database.xet_file_of(access.holder_id(), &(*hash).into())?;
         Ok(file.ok_or(ReconstructError::NotFound)?.size)
     }
 
-    /// As it is stored, of a xorb that this repository brought or has files of; whoever else has it.
-    pub fn xorb_size<A: Right>(&self, access: &Authorized<A>, hash: &Hash) -> Result<Option<u64>, DbError> {
+    /// As it is stored, of a xorb that this holder brought or has files of; whoever else has it.
+    pub fn xorb_size<A: Right, S: Subject>(
+        &self,
+        access: &Authorized<A, S>,
+        hash: &Hash,
+    ) -> Result<Option<u64>, DbError> {
         let Some(xorb) = self.0.database.xorb(&(*hash).into())? else { return Ok(None) };
-        let is_its = self.0.database.has_xorb(access.repo_id(), xorb.id)?;
+        let is_its = self.0.database.has_xorb(access.holder_id(), xorb.id)?;
         Ok(is_its.then_some(xorb.stored_bytes))
     }
 

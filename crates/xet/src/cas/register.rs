@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use database::{NewXetFile, Proof, Sha256, XetHash, XetTerm, Xorb, XorbId};
+use database::{NewXetFile, NewXetObject, Proof, Sha256, XetHash, XetTerm, Xorb, XorbId};
 
 use super::errors::ReadError;
 use super::{Cas, ShardRefused, blocking};
@@ -28,19 +28,45 @@ pub struct Progress {
     pub total: u64,
 }
 
-/// Files whose chunks are proven, not linked to any repository yet.
+/// Files whose chunks are proven, not linked to anybody yet.
 #[derive(Clone, Debug)]
 pub struct CheckedShard {
-    /// Each is [`Proof::Possessed`]; whoever computes a SHA-256 says so here.
-    pub files: Vec<NewXetFile>,
+    pub files: Vec<CheckedFile>,
     /// Those that the shard describes, whether or not a file names them.
     pub xorbs: Vec<XorbId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CheckedFile {
+    pub file: NewXetFile,
+    /// As the shard says, if it does.
+    pub sha256: Option<Sha256>,
+}
+
+/// The same, as large objects: those are named by their SHA-256.
+#[derive(Clone, Debug)]
+pub struct CheckedObjects {
+    /// Each is [`Proof::Possessed`]; whoever computes a SHA-256 says so here.
+    pub objects: Vec<NewXetObject>,
+    pub xorbs: Vec<XorbId>,
+}
+
+impl CheckedShard {
+    /// Refused if the shard does not say the SHA-256 of each file.
+    pub fn objects(self) -> Result<CheckedObjects, ShardRefused> {
+        let object = |CheckedFile { file, sha256 }: CheckedFile| {
+            let sha256 = sha256.ok_or(ShardRefused::NoSha256 { file: file.hash.into() })?;
+            Ok(NewXetObject { file, sha256, proof: Proof::Possessed })
+        };
+        let objects = self.files.into_iter().map(object).collect::<Result<_, ShardRefused>>()?;
+        Ok(CheckedObjects { objects, xorbs: self.xorbs })
+    }
 }
 
 /// As the shard has it, without the shard.
 struct Claim {
     hash: Hash,
-    sha256: Sha256,
+    sha256: Option<Sha256>,
     terms: Vec<Term>,
     verification: Vec<Hash>,
 }
@@ -105,7 +131,7 @@ impl Cas {
         claim: Claim,
         stored: &HashMap<XetHash, Xorb>,
         mut progress: impl FnMut(u64),
-    ) -> Result<NewXetFile, ShardRefused> {
+    ) -> Result<CheckedFile, ShardRefused> {
         let Claim { hash, sha256, terms, verification } = claim;
         let mut proof =
             FileProof { file: hash, tree: Tree::default(), terms: Vec::with_capacity(terms.len()) };
@@ -130,7 +156,8 @@ impl Cas {
         }
         let (size, terms) = proof.finish()?;
         let dedup_key = dedup_key.map(|hash| hash.dedup_key());
-        Ok(NewXetFile { hash: hash.into(), size, sha256, proof: Proof::Possessed, terms, dedup_key })
+        let file = NewXetFile { hash: hash.into(), size, terms, dedup_key };
+        Ok(CheckedFile { file, sha256 })
     }
 }
 
@@ -140,9 +167,9 @@ impl Claims {
         let mut files = Vec::new();
         for file in shard.files() {
             let hash = file.hash;
-            let sha256 = Sha256(file.sha256().ok_or(ShardRefused::NoSha256 { file: hash })?);
+            let sha256 = file.sha256().map(Sha256);
             if file.terms().len() == 0 {
-                match hash == Hash::ZERO && sha256 == Sha256::EMPTY {
+                match hash == Hash::ZERO && sha256.is_none_or(|sha256| sha256 == Sha256::EMPTY) {
                     true => continue,
                     false => return Err(ShardRefused::NoTerms { file: hash }),
                 }

@@ -1,4 +1,4 @@
-//! What nobody needs: files whose backings are gone, xorbs that no file names and no client remembers.
+//! What nobody needs: files whose backings are gone, or that buckets let go of, xorbs that no file names and no client remembers.
 
 use database::fault::{self, Point};
 use database::{DbError, RepoId, Xorb, XorbId, xorb_draft_key};
@@ -14,6 +14,8 @@ const BATCH: u32 = 64;
 const LOOKED: u32 = 4096;
 /// A body takes no longer than this to arrive.
 pub(super) const STAGED_MS: i64 = 24 * 3_600_000;
+/// Whoever began to read a file of a bucket has found all of its parts by then.
+const LEFT_MS: i64 = 2 * 3_600_000;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct XetSweepReport {
@@ -41,6 +43,7 @@ impl Cas {
             }
         }
         let now_ms = database.clock().now_ms();
+        while Instant::now() < ends && database.sweep_buckets(now_ms - STAGED_MS, now_ms - LEFT_MS).await? {}
         for id in database.xorbs_staged(now_ms - STAGED_MS, LOOKED)? {
             if !self.flies(id) {
                 database.give_up_xorb(id).await?;

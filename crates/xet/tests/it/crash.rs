@@ -30,7 +30,7 @@ async fn child() {
         receiving.write(Bytes::copy_from_slice(bytes)).await.unwrap();
         receiving.finish().await.unwrap();
     }
-    let checked = cas.check_shard(made.shard().into(), |_| {}).await.unwrap();
+    let checked = cas.check_shard(made.shard().into(), |_| {}).await.unwrap().objects().unwrap();
     let files = cas.commit_shard(access(), database::Quota::Exempt, checked).await.unwrap();
     db.remove_link(repo.id, files[0].sha256).await.unwrap();
     for _ in 0..3 {

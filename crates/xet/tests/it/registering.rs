@@ -189,7 +189,13 @@ async fn a_quota_counts_files_as_it_counts_others() {
     }
     let checked = hub.check(shard.finish()).await.unwrap();
     let total = files[0].size() + files[1].size();
-    let commit = |max| hub.cas.commit_shard(hub.may(&hub.repo), Quota::Default(Some(max)), checked.clone());
+    let commit = |max| {
+        hub.cas.commit_shard(
+            hub.may(&hub.repo),
+            Quota::Default(Some(max)),
+            checked.clone().objects().unwrap(),
+        )
+    };
     let refused = commit(total - 1).await.unwrap_err();
     assert!(
         matches!(refused, CommitError::OverQuota { used, quota } if used == files[0].size() && quota == total - 1),

@@ -105,7 +105,7 @@ impl Hub {
         repo: &Repo,
         checked: CheckedShard,
     ) -> Result<Vec<RegisteredFile>, CommitError> {
-        self.cas.commit_shard(self.may(repo), Quota::Default(None), checked).await
+        self.cas.commit_shard(self.may(repo), Quota::Default(None), checked.objects().unwrap()).await
     }
 
     /// Xorbs and shard of a file.

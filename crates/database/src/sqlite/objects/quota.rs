@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{column, reservations};
 use crate::sqlite::checksum::QUOTA;
-use crate::sqlite::{Database, DbError};
+use crate::sqlite::{Database, DbError, buckets};
 use crate::{Namespace, Quota, RepoId, RepoKind, Usage};
 
 impl Database {
@@ -55,7 +55,12 @@ pub(in crate::sqlite) fn used(conn: &Connection, folded: &str) -> Result<u64, Db
         let used: u64 = conn.prepare_cached(sql)?.query_row(params![kind, folded], |row| row.get(0))?;
         sum = sum.saturating_add(used);
     }
-    Ok(sum)
+    Ok(sum.saturating_add(buckets::used(conn, folded)?))
+}
+
+/// And what is held for uploads under way.
+pub(in crate::sqlite) fn taken(conn: &Connection, now_ms: i64, folded: &str) -> Result<u64, DbError> {
+    Ok(used(conn, folded)?.saturating_add(reservations::reserved(conn, now_ms, folded)?))
 }
 
 /// What counts against an upload, of which `given` is as its row has it: `None` if nothing does.

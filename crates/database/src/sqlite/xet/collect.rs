@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::wholes;
 use super::xorbs::{xorb, xorb_sql};
+use super::{files, wholes};
 use crate::sqlite::checksum::XORB;
 use crate::sqlite::{Database, DbError, all};
 use crate::{BackingId, BlobState, RepoId, XetFileId, XetGarbage, Xorb, XorbId};
@@ -62,7 +62,7 @@ impl Database {
                     row.set("state", BlobState::Condemned)?;
                     row.set("not_before_ms", not_before_ms)?;
                     row.write(conn)?;
-                    for table in ["repo_xorb", "dedup_key"] {
+                    for table in ["repo_xorb", "bucket_xorb", "dedup_key"] {
                         let sql = format!("DELETE FROM {table} WHERE xorb_id = ?1");
                         conn.prepare_cached(&sql)?.execute([id])?;
                     }
@@ -109,7 +109,8 @@ impl Database {
                     conn.prepare_cached(sql)?.execute(params![repo, id])?;
                     let free = "id = ?1 AND state = 1
                                 AND NOT EXISTS (SELECT 1 FROM xet_file_xorb WHERE xorb_id = ?1)
-                                AND NOT EXISTS (SELECT 1 FROM repo_xorb WHERE xorb_id = ?1)";
+                                AND NOT EXISTS (SELECT 1 FROM repo_xorb WHERE xorb_id = ?1)
+                                AND NOT EXISTS (SELECT 1 FROM bucket_xorb WHERE xorb_id = ?1)";
                     let Some(mut row) = XORB.record(conn, free, [id])? else { continue };
                     row.set("state", BlobState::Condemned)?;
                     row.set("not_before_ms", now_ms)?;
@@ -129,7 +130,8 @@ impl Database {
         self.0.readers.snapshot(|conn| {
             let mut garbage = XetGarbage::default();
             let (mut gone, mut xorbs) = (BTreeSet::new(), BTreeSet::new());
-            let links = "SELECT count(*) FROM xet_backing x JOIN repo_object o ON o.backing_id = x.backing_id
+            let links = "SELECT count(*) + EXISTS (SELECT 1 FROM bucket_file WHERE file_id = ?1)
+                         FROM xet_backing x JOIN repo_object o ON o.backing_id = x.backing_id
                          WHERE x.file_id = ?1 AND o.state = 0";
             for (file, going) in files {
                 let links: u64 = conn.prepare_cached(links)?.query_row([file], |row| row.get(0))?;
@@ -189,9 +191,5 @@ fn drop_backing(conn: &Connection, id: BackingId, now_ms: i64) -> Result<(), DbE
     wholes::condemn_of(conn, id, now_ms)?;
     conn.prepare_cached("DELETE FROM xet_backing WHERE backing_id = ?1")?.execute([id])?;
     conn.prepare_cached("DELETE FROM backing WHERE id = ?1")?.execute([id])?;
-    if !conn.prepare_cached("SELECT 1 FROM xet_backing WHERE file_id = ?1")?.exists([file])? {
-        conn.prepare_cached("DELETE FROM xet_file_xorb WHERE file_id = ?1")?.execute([file])?;
-        conn.prepare_cached("DELETE FROM xet_file WHERE id = ?1")?.execute([file])?;
-    }
-    Ok(())
+    files::drop_if_unneeded(conn, file)
 }

@@ -6,7 +6,9 @@ use super::xorbs;
 use crate::sqlite::checksum::{XET_FILE, XET_FILE_XORB};
 use crate::sqlite::objects::{backings, column};
 use crate::sqlite::{Database, DbError, all, next_id};
-use crate::{BackingId, NewXetFile, Possessed, RepoId, Sha256, XetFile, XetFileId, XetHash, XetTerm, XorbId};
+use crate::{
+    BackingId, HolderId, NewXetFile, Possessed, RepoId, Sha256, XetFile, XetFileId, XetHash, XetTerm, XorbId,
+};
 
 macro_rules! file_sql {
     () => {
@@ -14,17 +16,35 @@ macro_rules! file_sql {
     };
 }
 
+/// Of the file `f`, whether a live link of the repo `?2` is it.
+macro_rules! is_linked_sql {
+    () => {
+        "SELECT 1 FROM xet_backing x JOIN backing b ON b.id = x.backing_id
+         JOIN repo_object o ON o.backing_id = b.id
+         WHERE x.file_id = f.id AND b.state = 1 AND o.repo_id = ?2 AND o.state = 0"
+    };
+}
+
 impl Database {
-    /// A file that the repo has by exactly these chunks. What is stored but linked to other repositories only is not found.
-    pub fn xet_file_of(&self, repo: RepoId, hash: &XetHash) -> Result<Option<XetFile>, DbError> {
-        let sql = concat!(
+    /// A file that this one has by exactly these chunks. What is stored and only others have is not found.
+    pub fn xet_file_of(
+        &self,
+        holder: impl Into<HolderId>,
+        hash: &XetHash,
+    ) -> Result<Option<XetFile>, DbError> {
+        const OF_REPO: &str = concat!(file_sql!(), "WHERE f.hash = ?1 AND EXISTS (", is_linked_sql!(), ")");
+        // One that left its path lately is still read.
+        const OF_BUCKET: &str = concat!(
             file_sql!(),
-            "WHERE f.hash = ?1 AND EXISTS (
-                 SELECT 1 FROM xet_backing x JOIN backing b ON b.id = x.backing_id
-                 JOIN repo_object o ON o.backing_id = b.id
-                 WHERE x.file_id = f.id AND b.state = 1 AND o.repo_id = ?2 AND o.state = 0)"
+            "WHERE f.hash = ?1 AND (
+                 EXISTS (SELECT 1 FROM bucket_file WHERE file_id = f.id AND bucket_id = ?2)
+                 OR EXISTS (SELECT 1 FROM bucket_spare WHERE bucket_id = ?2 AND file_id = f.id))"
         );
-        self.read(|conn| Ok(conn.prepare_cached(sql)?.query_row(params![hash, repo], file).optional()?))?
+        let (sql, id) = match holder.into() {
+            HolderId::Repo(id) => (OF_REPO, id.0),
+            HolderId::Bucket(id) => (OF_BUCKET, id.0),
+        };
+        self.read(|conn| Ok(conn.prepare_cached(sql)?.query_row(params![hash, id], file).optional()?))?
             .transpose()
     }
 
@@ -99,7 +119,7 @@ impl Database {
 }
 
 /// The row of a file, new or as it is: the hash says the content, so whatever terms came first do.
-pub(super) fn find_or_insert(conn: &Connection, new: &NewXetFile) -> Result<XetFileId, DbError> {
+pub(in crate::sqlite) fn find_or_insert(conn: &Connection, new: &NewXetFile) -> Result<XetFileId, DbError> {
     if let Some(id) = find(conn, &new.hash)? {
         return Ok(id);
     }
@@ -116,7 +136,25 @@ pub(super) fn find_or_insert(conn: &Connection, new: &NewXetFile) -> Result<XetF
     Ok(id)
 }
 
-pub(super) fn find(conn: &Connection, hash: &XetHash) -> Result<Option<XetFileId>, DbError> {
+/// Whether a live link of the repo is this file.
+pub(in crate::sqlite) fn is_linked(conn: &Connection, repo: RepoId, id: XetFileId) -> Result<bool, DbError> {
+    let sql = concat!("SELECT 1 FROM xet_file f WHERE f.id = ?1 AND EXISTS (", is_linked_sql!(), ")");
+    Ok(conn.prepare_cached(sql)?.exists(params![id, repo])?)
+}
+
+/// Whoever had it has let go of it.
+pub(in crate::sqlite) fn drop_if_unneeded(conn: &Connection, id: XetFileId) -> Result<(), DbError> {
+    let needed = "SELECT EXISTS (SELECT 1 FROM xet_backing WHERE file_id = ?1)
+                  OR EXISTS (SELECT 1 FROM bucket_file WHERE file_id = ?1)
+                  OR EXISTS (SELECT 1 FROM bucket_spare WHERE file_id = ?1)";
+    if !conn.prepare_cached(needed)?.query_row([id], |row| row.get::<_, bool>(0))? {
+        conn.prepare_cached("DELETE FROM xet_file_xorb WHERE file_id = ?1")?.execute([id])?;
+        conn.prepare_cached("DELETE FROM xet_file WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(())
+}
+
+pub(in crate::sqlite) fn find(conn: &Connection, hash: &XetHash) -> Result<Option<XetFileId>, DbError> {
     let sql = "SELECT id FROM xet_file WHERE hash = ?1";
     Ok(conn.prepare_cached(sql)?.query_row([hash], |row| row.get(0)).optional()?)
 }

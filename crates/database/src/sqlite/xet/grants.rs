@@ -9,23 +9,23 @@ use crate::sqlite::{Database, DbError, PublishError, all};
 use crate::{UploadId, XorbGrant};
 
 impl Database {
-    /// Committed before anybody is told where to put it. `None`: the repo has `open_max` that nothing came of yet.
+    /// Committed before anybody is told where to put it. `None`: its holder has `open_max` that nothing came of yet.
     pub async fn grant_xorb(
         &self,
         grant: XorbGrant,
         open_max: u32,
     ) -> Result<Option<UploadId>, PublishError> {
         self.write(move |conn, now_ms| {
-            let XorbGrant { repo, hash, size, expires_ms } = grant;
-            check_live(conn, repo)?;
+            let XorbGrant { holder, hash, size, expires_ms } = grant;
+            check_live(conn, holder)?;
             // The condition is that of the index `xorb_grant_open`.
             let sql = "SELECT count(*) FROM xorb_grant WHERE repo_id = ?1 AND taken = 0 AND expires_ms > ?2";
-            let open: u32 = conn.prepare_cached(sql)?.query_row(params![repo, now_ms], |row| row.get(0))?;
+            let open: u32 = conn.prepare_cached(sql)?.query_row(params![holder, now_ms], |row| row.get(0))?;
             if open >= open_max {
                 return Ok(None);
             }
             let id = UploadId::new();
-            XORB_GRANT.insert(conn, &[&id, &repo, &hash, &column(size), &expires_ms, &false])?;
+            XORB_GRANT.insert(conn, &[&id, &holder, &hash, &column(size), &expires_ms, &false])?;
             Ok(Some(id))
         })
         .await
@@ -34,8 +34,8 @@ impl Database {
     pub fn xorb_grant(&self, id: UploadId) -> Result<Option<XorbGrant>, DbError> {
         let sql = "SELECT repo_id, hash, size, expires_ms FROM xorb_grant WHERE id = ?1";
         let grant = |row: &rusqlite::Row<'_>| {
-            let (repo, hash, size, expires_ms) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
-            Ok(XorbGrant { repo, hash, size, expires_ms })
+            let (holder, hash, size, expires_ms) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok(XorbGrant { holder, hash, size, expires_ms })
         };
         self.read(|conn| Ok(conn.prepare_cached(sql)?.query_row([id], grant).optional()?))
     }

@@ -6,10 +6,10 @@ use rusqlite::{Connection, ToSql};
 
 use super::{files, xorbs};
 use crate::sqlite::checksum::{REPO_OBJECT, XET_BACKING};
-use crate::sqlite::objects::{add_bytes, backings, column, links, quota, reservations};
+use crate::sqlite::objects::{add_bytes, backings, column, links, quota};
 use crate::sqlite::{Database, DbError, RegisterError};
 use crate::{
-    BackingId, LinkState, NewXetFile, Proof, Publish, Sha256, UploadId, XetRegistered, XetRegistration,
+    BackingId, LinkState, NewXetObject, Proof, Publish, Sha256, UploadId, XetRegistered, XetRegistration,
     XorbId,
 };
 
@@ -32,32 +32,32 @@ fn register(
 ) -> Result<Vec<XetRegistered>, RegisterError> {
     let namespace = quota::namespace(conn, registration.repo)?.ok_or(RegisterError::RepoGone)?;
     let mut named: BTreeSet<XorbId> = registration.xorbs.iter().copied().collect();
-    named.extend(registration.files.iter().flat_map(|file| file.terms.iter().map(|term| term.xorb)));
+    named.extend(
+        registration.objects.iter().flat_map(|object| object.file.terms.iter().map(|term| term.xorb)),
+    );
     for xorb in named {
         if !xorbs::is_live(conn, xorb)? {
             return Err(RegisterError::XorbGone(xorb));
         }
-        xorbs::link(conn, now_ms, registration.repo, xorb)?;
+        xorbs::link(conn, now_ms, registration.repo.into(), xorb)?;
     }
     let quota = quota::limit(conn, &namespace, registration.quota)?;
     let mut used = match quota {
-        Some(_) => {
-            quota::used(conn, &namespace)?.saturating_add(reservations::reserved(conn, now_ms, &namespace)?)
-        }
+        Some(_) => quota::taken(conn, now_ms, &namespace)?,
         None => 0,
     };
-    let mut registered = Vec::with_capacity(registration.files.len());
-    for file in &registration.files {
-        if let Some(known) = known(conn, now_ms, registration, file)? {
+    let mut registered = Vec::with_capacity(registration.objects.len());
+    for object in &registration.objects {
+        if let Some(known) = known(conn, now_ms, registration, object)? {
             registered.push(known);
             continue;
         }
-        let more = file.size.saturating_sub(counted(conn, registration, &file.sha256)?);
+        let more = object.file.size.saturating_sub(counted(conn, registration, &object.sha256)?);
         if let Some(quota) = quota.filter(|quota| more > 0 && used.saturating_add(more) > *quota) {
             return Err(RegisterError::OverQuota { used, quota });
         }
         used = used.saturating_add(more);
-        registered.push(place(conn, now_ms, registration, file)?);
+        registered.push(place(conn, now_ms, registration, object)?);
     }
     Ok(registered)
 }
@@ -73,12 +73,12 @@ fn known(
     conn: &Connection,
     now_ms: i64,
     registration: &XetRegistration,
-    file: &NewXetFile,
+    object: &NewXetObject,
 ) -> Result<Option<XetRegistered>, RegisterError> {
-    let link = links::find(conn, registration.repo, &file.sha256)?.filter(|link| link.is_usable());
+    let link = links::find(conn, registration.repo, &object.sha256)?.filter(|link| link.is_usable());
     let Some(link) = link else { return Ok(None) };
-    let Some(backing) = link.backing.filter(|backing| backing.proof >= file.proof) else { return Ok(None) };
-    links::renew(conn, now_ms, registration.repo, &file.sha256)?;
+    let Some(backing) = link.backing.filter(|backing| backing.proof >= object.proof) else { return Ok(None) };
+    links::renew(conn, now_ms, registration.repo, &object.sha256)?;
     Ok(Some(XetRegistered { backing: backing.id, proof: backing.proof, was_here: true }))
 }
 
@@ -86,12 +86,13 @@ fn place(
     conn: &Connection,
     now_ms: i64,
     registration: &XetRegistration,
-    file: &NewXetFile,
+    object: &NewXetObject,
 ) -> Result<XetRegistered, RegisterError> {
     let XetRegistration { repo, by, .. } = *registration;
-    let (sha256, size) = (file.sha256, column(file.size));
+    let NewXetObject { file, sha256, proof } = object;
+    let (sha256, proof, size) = (*sha256, *proof, column(file.size));
     let link = links::find(conn, repo, &sha256)?;
-    let (backing, proof) = match shared(conn, file)? {
+    let (backing, proof) = match shared(conn, object)? {
         Some(backing) => (backing, Proof::Verified),
         None => {
             let id = files::find_or_insert(conn, file)?;
@@ -101,12 +102,12 @@ fn place(
                 repo,
                 sha256,
                 size: file.size,
-                proof: file.proof,
+                proof,
                 by,
             };
             let backing = backings::insert(conn, &publish, now_ms)?;
             XET_BACKING.insert(conn, &[&backing, &id])?;
-            (backing, file.proof)
+            (backing, proof)
         }
     };
     let values: [&dyn ToSql; 7] = [&repo, &sha256, &LinkState::Live, &backing, &size, &now_ms, &by];
@@ -124,15 +125,16 @@ fn place(
 }
 
 /// A verified backing of the object that is these very chunks; or any, if these are verified as well.
-fn shared(conn: &Connection, file: &NewXetFile) -> Result<Option<BackingId>, DbError> {
+fn shared(conn: &Connection, object: &NewXetObject) -> Result<Option<BackingId>, DbError> {
+    let NewXetObject { file, sha256, proof } = object;
     let size = column(file.size);
     if let Some(known) = files::find(conn, &file.hash)?
-        && let Some(backing) = backings::verified_as(conn, &file.sha256, size, known)?
+        && let Some(backing) = backings::verified_as(conn, sha256, size, known)?
     {
         return Ok(Some(backing));
     }
-    match file.proof {
-        Proof::Verified => backings::verified(conn, &file.sha256, size),
+    match proof {
+        Proof::Verified => backings::verified(conn, sha256, size),
         _ => Ok(None),
     }
 }

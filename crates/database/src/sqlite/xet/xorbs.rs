@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use crate::sqlite::checksum::{DEDUP_KEY, REPO_XORB, XORB};
+use crate::sqlite::checksum::{BUCKET_XORB, DEDUP_KEY, REPO_XORB, XORB};
 use crate::sqlite::{Database, DbError, PublishError, all, next_id};
-use crate::{BlobState, ProvenXorb, RepoId, UploadId, XetHash, XetStats, Xorb, XorbId, XorbPlaced};
+use crate::{BlobState, HolderId, ProvenXorb, UploadId, XetHash, XetStats, Xorb, XorbId, XorbPlaced};
 
 macro_rules! xorb_sql {
     () => {
@@ -35,18 +35,23 @@ impl Database {
         .await
     }
 
-    /// A staged xorb is whole and durable, with its index: it is live from now on, and the repo has it. `UploadGone` if it
+    /// A staged xorb is whole and durable, with its index: it is live from now on, and its holder has it. `UploadGone` if it
     /// is not staged any more.
-    pub async fn publish_xorb(&self, repo: RepoId, proven: ProvenXorb) -> Result<XorbPlaced, PublishError> {
+    pub async fn publish_xorb(
+        &self,
+        holder: impl Into<HolderId>,
+        proven: ProvenXorb,
+    ) -> Result<XorbPlaced, PublishError> {
+        let holder = holder.into();
         self.write(move |conn, now_ms| {
-            check_live(conn, repo)?;
+            check_live(conn, holder)?;
             let staged = XORB.record(conn, "id = ?1 AND state = 0", [proven.id])?;
             let mut row = staged.ok_or(PublishError::UploadGone)?;
             if let Some(first) = live(conn, &row.get("hash")?)? {
                 row.set("state", BlobState::Condemned)?;
                 row.set("not_before_ms", now_ms)?;
                 row.write(conn)?;
-                link(conn, now_ms, repo, first.id)?;
+                link(conn, now_ms, holder, first.id)?;
                 return Ok(XorbPlaced::Duplicate(first));
             }
             row.set("state", BlobState::Live)?;
@@ -58,7 +63,7 @@ impl Database {
             for key in &proven.dedup_keys {
                 add_dedup_key(conn, key, proven.id)?;
             }
-            link(conn, now_ms, repo, proven.id)?;
+            link(conn, now_ms, holder, proven.id)?;
             Ok(XorbPlaced::Live(Xorb {
                 id: proven.id,
                 hash: row.get("hash")?,
@@ -83,14 +88,15 @@ impl Database {
         .await
     }
 
-    /// The repo brought the bytes of a live xorb. False if it is live no more.
-    pub async fn link_xorb(&self, repo: RepoId, id: XorbId) -> Result<bool, PublishError> {
+    /// The holder brought the bytes of a live xorb. False if it is live no more.
+    pub async fn link_xorb(&self, holder: impl Into<HolderId>, id: XorbId) -> Result<bool, PublishError> {
+        let holder = holder.into();
         self.write(move |conn, now_ms| {
-            check_live(conn, repo)?;
+            check_live(conn, holder)?;
             if !is_live(conn, id)? {
                 return Ok(false);
             }
-            link(conn, now_ms, repo, id)?;
+            link(conn, now_ms, holder, id)?;
             Ok(true)
         })
         .await
@@ -130,10 +136,9 @@ impl Database {
         })
     }
 
-    /// Whether the repo brought this xorb, or proved to have chunks of it.
-    pub fn has_xorb(&self, repo: RepoId, id: XorbId) -> Result<bool, DbError> {
-        let sql = "SELECT 1 FROM repo_xorb WHERE repo_id = ?1 AND xorb_id = ?2";
-        self.read(|conn| Ok(conn.prepare_cached(sql)?.exists(params![repo, id])?))
+    /// Whether the holder brought this xorb, or proved to have chunks of it.
+    pub fn has_xorb(&self, holder: impl Into<HolderId>, id: XorbId) -> Result<bool, DbError> {
+        self.read(|conn| has(conn, holder.into(), id))
     }
 
     /// Live ones in the order of ids, behind `after`: for fsck and backup.
@@ -161,9 +166,13 @@ impl Database {
     }
 }
 
-/// The repo may be given things.
-pub(super) fn check_live(conn: &Connection, repo: RepoId) -> Result<(), PublishError> {
-    match conn.prepare_cached("SELECT 1 FROM repo WHERE id = ?1 AND state = 0")?.exists([repo])? {
+/// The holder may be given things.
+pub(super) fn check_live(conn: &Connection, holder: HolderId) -> Result<(), PublishError> {
+    let (sql, id) = match holder {
+        HolderId::Repo(id) => ("SELECT 1 FROM repo WHERE id = ?1 AND state = 0", id.0),
+        HolderId::Bucket(id) => ("SELECT 1 FROM bucket WHERE id = ?1 AND state = 0", id.0),
+    };
+    match conn.prepare_cached(sql)?.exists([id])? {
         true => Ok(()),
         false => Err(PublishError::RepoGone),
     }
@@ -174,15 +183,30 @@ fn live(conn: &Connection, hash: &XetHash) -> Result<Option<Xorb>, DbError> {
     Ok(conn.prepare_cached(sql)?.query_row([hash], xorb).optional()?)
 }
 
-pub(super) fn is_live(conn: &Connection, id: XorbId) -> Result<bool, DbError> {
+pub(in crate::sqlite) fn is_live(conn: &Connection, id: XorbId) -> Result<bool, DbError> {
     Ok(conn.prepare_cached("SELECT 1 FROM xorb WHERE id = ?1 AND state = 1")?.exists([id])?)
 }
 
+fn has(conn: &Connection, holder: HolderId, id: XorbId) -> Result<bool, DbError> {
+    let (sql, holder) = match holder {
+        HolderId::Repo(id) => ("SELECT 1 FROM repo_xorb WHERE repo_id = ?1 AND xorb_id = ?2", id.0),
+        HolderId::Bucket(id) => ("SELECT 1 FROM bucket_xorb WHERE bucket_id = ?1 AND xorb_id = ?2", id.0),
+    };
+    Ok(conn.prepare_cached(sql)?.exists(params![holder, id])?)
+}
+
 /// A live one, which a client just named.
-pub(super) fn link(conn: &Connection, now_ms: i64, repo: RepoId, id: XorbId) -> Result<(), DbError> {
-    let sql = "SELECT 1 FROM repo_xorb WHERE repo_id = ?1 AND xorb_id = ?2";
-    if !conn.prepare_cached(sql)?.exists(params![repo, id])? {
-        REPO_XORB.insert(conn, &[&repo, &id])?;
+pub(in crate::sqlite) fn link(
+    conn: &Connection,
+    now_ms: i64,
+    holder: HolderId,
+    id: XorbId,
+) -> Result<(), DbError> {
+    if !has(conn, holder, id)? {
+        match holder {
+            HolderId::Repo(repo) => REPO_XORB.insert(conn, &[&repo, &id])?,
+            HolderId::Bucket(bucket) => BUCKET_XORB.insert(conn, &[&bucket, &id])?,
+        }
     }
     see(conn, now_ms, id)
 }
