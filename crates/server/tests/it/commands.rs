@@ -32,7 +32,7 @@ fn users() {
         assert!(granary.ok("user list").contains("Ann\tuser\tdisabled"));
         granary.ok("user enable ann");
         assert!(!granary.ok("user list").contains("disabled"));
-        assert!(granary.fails("user disable nobody").contains("no user or organisation 'nobody'"));
+        assert!(granary.fails("user disable nobody").contains("no user 'nobody'"));
     });
 }
 
@@ -187,7 +187,7 @@ fn quotas_of_large_objects() {
         assert_eq!(granary.ok("quota admin 10TiB"), "used\t0\nreserved\t0\nlimit\t10995116277760\tset");
         assert_eq!(granary.ok("quota admin none"), "used\t0\nreserved\t0\nlimit\tnone\tset");
         granary.ok("quota admin default");
-        assert!(granary.fails("quota nobody 1GiB").contains("no user 'nobody'"));
+        assert!(granary.fails("quota nobody 1GiB").contains("no user or organisation 'nobody'"));
     });
     let granary = Granary::new().with("GRANARY__LFS__QUOTA", "1KiB");
     granary.ok("user create ann");

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod broken;
+mod buckets;
 mod collect;
 mod corpus;
 mod crash;

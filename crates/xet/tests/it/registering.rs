@@ -35,7 +35,7 @@ async fn files_become_readable_all_at_once() {
     for made in &files {
         assert_eq!(hub.read(&hub.repo, made).await, None, "it is proven, not linked");
     }
-    let registered = hub.commit(&hub.repo, checked).await.unwrap();
+    let registered = hub.commit(&hub.repo, checked.objects().unwrap()).await.unwrap();
     assert_eq!(registered.len(), 2);
     for (made, file) in files.iter().zip(&registered) {
         assert_eq!((file.hash, file.size, file.sha256.0), (made.hash, made.size(), made.sha256));
@@ -189,13 +189,7 @@ async fn a_quota_counts_files_as_it_counts_others() {
     }
     let checked = hub.check(shard.finish()).await.unwrap();
     let total = files[0].size() + files[1].size();
-    let commit = |max| {
-        hub.cas.commit_shard(
-            hub.may(&hub.repo),
-            Quota::Default(Some(max)),
-            checked.clone().objects().unwrap(),
-        )
-    };
+    let commit = |max| hub.cas.commit_shard(hub.may(&hub.repo), Quota::Default(Some(max)), checked.clone());
     let refused = commit(total - 1).await.unwrap_err();
     assert!(
         matches!(refused, CommitError::OverQuota { used, quota } if used == files[0].size() && quota == total - 1),

@@ -11,8 +11,8 @@ use xet::merkle::Tree;
 use xet::shard::{self, Term};
 use xet::xorb::{Compression, Limits, Writer};
 use xet::{
-    Cas, CheckedShard, CommitError, Config, Hash, Index, ReceivedXorb, RegisteredFile, ShardRefused, Stream,
-    XorbRefused, chunker,
+    Cas, CheckedObjects, CommitError, Config, Hash, Index, ReceivedXorb, RegisteredFile, ShardRefused,
+    Stream, XorbRefused, chunker,
 };
 
 pub const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -96,16 +96,16 @@ impl Hub {
         receiving.finish().await
     }
 
-    pub async fn check(&self, shard: Vec<u8>) -> Result<CheckedShard, ShardRefused> {
-        self.cas.check_shard(shard.into(), |_| {}).await
+    pub async fn check(&self, shard: Vec<u8>) -> Result<CheckedObjects, ShardRefused> {
+        self.cas.check_shard(shard.into(), |_| {}).await?.objects()
     }
 
     pub async fn commit(
         &self,
         repo: &Repo,
-        checked: CheckedShard,
+        checked: CheckedObjects,
     ) -> Result<Vec<RegisteredFile>, CommitError> {
-        self.cas.commit_shard(self.may(repo), Quota::Default(None), checked.objects().unwrap()).await
+        self.cas.commit_shard(self.may(repo), Quota::Default(None), checked).await
     }
 
     /// Xorbs and shard of a file.
