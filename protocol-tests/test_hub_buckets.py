@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 import pytest
 
-from harness import lfs, wait
+from harness import js, wait
 from harness.api import HubApi
-from harness.hf import NEWEST, Hf
+from harness.hf import NEWEST, VERSIONS, Hf
 from harness.lfs import MIB, content
 from harness.xet import SHA256, Cas, File
 
@@ -164,6 +164,27 @@ tell([tree, deep, sorted(info), info["note.txt"].size, meta.size, missing, refus
     same(source, tmp / "out/synced")
 
 
+@pytest.mark.client("huggingface_hub", "1.19.0")
+@shows("create_bucket", "bucket_info", "list_buckets", "batch_bucket_files", "list_bucket_tree", "download_bucket_files", "sync_bucket", "delete_bucket")
+def test_older_clients(hub, alice, tmp):
+    name, data = f"alice/o{next(hub.names)}", content(MIB + 1, "older")
+    told = Hf(hub.url, alice, tmp / "hf", VERSIONS["1.19.0"]).python("""
+name, root, out = sys.argv[1:]
+api.create_bucket(name, private=True)
+api.batch_bucket_files(name, add=[(f"{root}/big.bin", "a/big.bin"), (b"in memory", "note.txt")])
+tree = sorted((item.path, item.type) for item in api.list_bucket_tree(name))
+api.download_bucket_files(name, [("a/big.bin", f"{out}/big.bin"), ("note.txt", f"{out}/note.txt")])
+plan = api.sync_bucket(root, f"hf://buckets/{name}/a", quiet=True)
+listed, files = name in [bucket.id for bucket in api.list_buckets()], api.bucket_info(name).total_files
+api.batch_bucket_files(name, delete=["note.txt"])
+api.delete_bucket(name)
+tell([tree, listed, files, plan.summary()["skips"], fails(errors.HfHubHTTPError, api.bucket_info, name)])
+""", name, write(tmp / "source", big_bin=data), tmp / "out")
+    tree, listed_, files, skips, gone = told
+    assert (tree, listed_, files, skips) == ([["a", "directory"], ["note.txt", "file"]], True, 2, 1) and "404" in gone
+    assert (tmp / "out/big.bin").read_bytes() == data and (tmp / "out/note.txt").read_bytes() == b"in memory"
+
+
 @newest
 @shows("HfFileSystem of buckets")
 def test_the_file_system_reaches_buckets(hub, made, hf, tmp):
@@ -247,6 +268,38 @@ tell(sorted((item.path, item.size) for item in api.list_bucket_tree(name, recurs
     api.delete("/api/repos/delete", {"name": model.split("/")[1], "type": "model"})
     hub.run("maintain", "--now")
     assert api.get(f"/buckets/{name}/resolve/from/model.safetensors").body == data
+
+
+@pytest.mark.client("@huggingface/hub", js.version())
+@shows("createRepo of a bucket", "uploadFiles to a bucket", "listFiles of a bucket", "downloadFile of a bucket", "copyFiles to a bucket", "deleteFiles of a bucket", "pathsInfo of a bucket",
+       "fileDownloadInfo of a bucket", "deleteRepo of a bucket")
+def test_programs_in_javascript(hub, alice, tmp):
+    name, (big, code) = f"alice/j{next(hub.names)}", (content(2 * MIB + 3, "js"), b"let a = 1;\n")
+    told = js.Js(hub.url, alice, tmp / "js").run("""
+const [name, big, code] = args;
+const fs = await import("node:fs"), url = await import("node:url");
+const repo = {type: "bucket", name};
+await hub.createRepo({...at, repo, visibility: "private"});
+const again = await fails(() => hub.createRepo({...at, repo}));
+await hub.uploadFiles({...at, repo, files: [{path: "models/big.bin", content: new Blob([fs.readFileSync(big)])}, {path: "code.js", content: new Blob([fs.readFileSync(code)])}]});
+const list = (await all(hub.listFiles({...at, repo, recursive: true}))).map(item => [item.path, item.size, item.xetHash.length]);
+const top = (await all(hub.listFiles({...at, repo}))).map(item => [item.path, item.type]);
+const info = await hub.fileDownloadInfo({...at, repo, path: "models/big.bin"});
+const same = async path => Buffer.compare(Buffer.from(await (await hub.downloadFile({...at, repo, path})).arrayBuffer()), fs.readFileSync(path === "code.js" ? code : big)) === 0;
+const read = [await same("models/big.bin"), await same("code.js")];
+await hub.copyFiles({...at, destination: repo, files: [{source: {repo, path: "models/big.bin"}, destinationPath: "copies/b.bin"}]});
+const paths = (await hub.pathsInfo({...at, repo, paths: ["copies/b.bin", "none"]})).map(item => [item.path, item.size]);
+const none = [await hub.fileExists({...at, repo, path: "none"}), await hub.downloadFile({...at, repo, path: "none"})];
+await hub.deleteFiles({...at, repo, paths: ["code.js", "copies/b.bin"]});
+const rest = (await all(hub.listFiles({...at, repo, recursive: true}))).map(item => item.path);
+await hub.deleteRepo({...at, repo});
+const gone = await fails(async () => await all(hub.listFiles({...at, repo})));
+tell([again.status, list, top, info.size, read, paths, none, rest, gone.status]);
+""", name, write(tmp / "files", big_bin=big) / "big.bin", write(tmp / "files", code_js=code) / "code.js")
+    again, listed_, top, size, read, paths, none, rest, gone = told
+    assert (again, gone) == (409, 404) and sorted(listed_) == [["code.js", len(code), 64], ["models/big.bin", len(big), 64]]
+    assert sorted(top) == [["code.js", "file"], ["models", "directory"]] and size == len(big) and read == [True, True]
+    assert (paths, none, rest) == ([["copies/b.bin", len(big)]], [False, None], ["models/big.bin"])
 
 
 # -- files --------------------------------------------------------------------------------------------------------

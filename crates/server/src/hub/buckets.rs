@@ -166,7 +166,18 @@ fn token(mut call: Call<'_>, named: &BucketName, write: bool) -> Result<Response
 async fn file(mut call: Call<'_>, named: &BucketName, path: &str) -> Result<Response<Body>, Error> {
     let access = call.bucket::<Read>(named)?;
     let file = call.hub().bucket_file(&access, path)?;
+    let place = Place::in_bucket(&call, access.bucket(), file.hash)?;
     let etag = format!("\"{}\"", file.hash);
+    if super::xet::asks_for_place(call.request.headers()) {
+        let mut response = json(&document!({ "hash": place.hash(), "size": file.size }));
+        resolve::name_as(&mut response, path, None, true);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(super::xet::FILE_INFO));
+        headers.insert(header::ETAG, HeaderValue::try_from(etag).map_err(Error::internal)?);
+        headers.insert(LINKED_SIZE, HeaderValue::from(file.size));
+        place.announce(headers)?;
+        return Ok(response);
+    }
     let is_head = call.request.head.method == Method::HEAD;
     let (status, range) = match Asked::of(call.request.headers(), &etag, file.size) {
         Asked::Unmodified => (StatusCode::NOT_MODIFIED, None),
@@ -192,7 +203,7 @@ async fn file(mut call: Call<'_>, named: &BucketName, path: &str) -> Result<Resp
     headers.insert(header::ETAG, etag.clone());
     headers.insert(LINKED_ETAG, etag);
     headers.insert(LINKED_SIZE, HeaderValue::from(file.size));
-    Place::in_bucket(&call, access.bucket(), file.hash)?.announce(headers)?;
+    place.announce(headers)?;
     Ok(response)
 }
 
