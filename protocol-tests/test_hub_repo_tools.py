@@ -232,6 +232,8 @@ def test_what_repositories_take(hub, tmp):
     api = HubApi(hub.url, token)
     assert api.create(f"{user}/large").status == 200 and api.create(f"{user}/set", "dataset").status == 200 and api.create(f"{team}/x").status == 200
     api.commit(f"models/{user}/large", file("a.bin", content(50_000, user)))
+    api.post(f"/api/buckets/{user}/files", {})
+    Hf(hub.url, token, tmp / "home").python("api.batch_bucket_files(sys.argv[1], add=[(bytes(range(200)) * 300, 'a')])", f"{user}/files")
     told = Hf(hub.url, token, tmp / "home").python("""
 rows = [[r.id, r.type, r.visibility, r.storage, r.storage_percent] for r in api.list_user_repos()]
 tell([rows, [r.id for r in api.list_user_repos(sys.argv[1])]])
@@ -239,8 +241,8 @@ tell([rows, [r.id for r in api.list_user_repos(sys.argv[1])]])
     listed = Hf(hub.url, token, tmp / "home").run("repos", "ls", "--namespace", team).stdout
     assert f"{team}/x" in listed, listed
     rows, of_team = told
-    assert [row[:3] for row in rows] == [[f"{user}/large", "model", "private"], [f"{user}/set", "dataset", "private"]] and of_team == [f"{team}/x"]
-    assert rows[0][3] > 50_000 > rows[1][3] and 99 < rows[0][4] + rows[1][4] < 101
+    assert [row[:3] for row in rows] == [[f"{user}/large", "model", "private"], [f"{user}/set", "dataset", "private"], [f"{user}/files", "bucket", "private"]] and of_team == [f"{team}/x"]
+    assert rows[0][3] > 50_000 > rows[1][3] and rows[2][3] == 60_000 and 99 < rows[0][4] + rows[1][4] + rows[2][4] < 101
     bob = HubApi(hub.url, hub.tokens["bob"])
     assert bob.get(f"/api/organizations/{team}/settings/repositories").status == 403
     assert HubApi(hub.url).get("/api/settings/repositories").status == 401

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use auth::{Authorized, Identity, Read, Write};
-use database::{Link, LinkState, Oid, RepoId, Sha256, Visibility};
+use database::{BucketId, HolderId, Link, LinkState, Oid, RepoId, Sha256, Visibility};
 use repository::tree::{self, Found};
 use repository::{Snapshot, walk};
 use serde::Serialize;
@@ -155,14 +155,14 @@ impl Hub {
         .await
     }
 
-    /// What each repository of the user, or of an organisation they belong to, takes; and behind which one the next page
-    /// begins.
+    /// What each repository of the user, or of an organisation they belong to, takes, and each bucket behind those; and behind
+    /// which one the next page begins.
     pub fn storage(
         &self,
         identity: &Identity,
         org: Option<&str>,
-        after: Option<RepoId>,
-    ) -> Result<(Vec<Storage>, Option<RepoId>), HubError> {
+        after: Option<HolderId>,
+    ) -> Result<(Vec<Storage>, Option<HolderId>), HubError> {
         let principal = identity.principal().ok_or(auth::Denied::Unauthenticated)?;
         let namespace = match org {
             None => principal.user.name.clone(),
@@ -178,26 +178,45 @@ impl Hub {
             }
         };
         let folded = namespace.folded();
-        let mut found = self.0.database.storage_of(&folded, after.unwrap_or(RepoId(0)), PAGE as u32 + 1)?;
+        let total = self.0.database.storage_total(&folded)?.max(1);
+        let storage = |id, kind, updated_ms, visibility, storage: u64| Storage {
+            id,
+            kind,
+            updated_at: iso(updated_ms),
+            visibility: match visibility {
+                Visibility::Public => "public",
+                Visibility::Private => "private",
+            },
+            storage,
+            storage_percent: storage as f64 * 100.0 / total as f64,
+        };
+        let (after_repo, after_bucket) = match after {
+            None => (Some(RepoId(0)), BucketId(0)),
+            Some(HolderId::Repo(id)) => (Some(id), BucketId(0)),
+            Some(HolderId::Bucket(id)) => (None, id),
+        };
+        // One more than a page has: is there another?
+        let mut found = Vec::with_capacity(PAGE + 1);
+        if let Some(after) = after_repo {
+            found.extend(self.0.database.storage_of(&folded, after, PAGE as u32 + 1)?.into_iter().map(
+                |row| {
+                    let (repo, bytes) = (row.repo, row.packs_bytes.saturating_add(row.large_bytes));
+                    let updated_ms = row.modified_ms.unwrap_or(repo.created_ms);
+                    let kind = kind_name(repo.path.kind);
+                    (repo.id.into(), storage(id(&repo.path), kind, updated_ms, repo.visibility, bytes))
+                },
+            ));
+        }
+        let room = (PAGE + 1).saturating_sub(found.len());
+        let buckets = self.0.database.buckets_of(&folded, after_bucket, room as u32)?;
+        found.extend(buckets.into_iter().map(|bucket| {
+            let (path, bytes) = (bucket.path.to_string(), bucket.bytes);
+            (bucket.id.into(), storage(path, "bucket", bucket.created_ms, bucket.visibility, bytes))
+        }));
         let more = found.len() > PAGE;
         found.truncate(PAGE);
-        let next = found.last().filter(|_| more).map(|last| last.repo.id);
-        let total = self.0.database.storage_total(&folded)?.max(1);
-        let storages = found.iter().map(|row| {
-            let storage = row.packs_bytes.saturating_add(row.large_bytes);
-            Storage {
-                id: id(&row.repo.path),
-                kind: kind_name(row.repo.path.kind),
-                updated_at: iso(row.modified_ms.unwrap_or(row.repo.created_ms)),
-                visibility: match row.repo.visibility {
-                    Visibility::Public => "public",
-                    Visibility::Private => "private",
-                },
-                storage,
-                storage_percent: storage as f64 * 100.0 / total as f64,
-            }
-        });
-        Ok((storages.collect(), next))
+        let next: Option<HolderId> = found.last().filter(|_| more).map(|(id, _)| *id);
+        Ok((found.into_iter().map(|(_, storage)| storage).collect(), next))
     }
 }
 

@@ -1,10 +1,11 @@
-//! What each repository of a namespace takes.
+//! What each repository and bucket of a namespace takes.
 
 use rusqlite::params;
 
+use super::buckets::bucket_sql;
 use super::repos::{repo, repo_sql};
-use super::{Database, DbError, all};
-use crate::{Repo, RepoId};
+use super::{Database, DbError, all, buckets};
+use crate::{Bucket, BucketId, Repo, RepoId};
 
 /// One repository, in bytes.
 #[derive(Clone, Debug)]
@@ -19,12 +20,24 @@ pub struct RepoStorage {
 }
 
 impl Database {
-    /// Of all repositories of a namespace (folded), in bytes.
+    /// Of all repositories and buckets of a namespace (folded), in bytes.
     pub fn storage_total(&self, folded: &str) -> Result<u64, DbError> {
         let sql = "SELECT coalesce(sum(r.packs_bytes + coalesce(lfs.bytes, 0)), 0)
                    FROM repo r LEFT JOIN repo_lfs lfs ON lfs.repo_id = r.id
                    WHERE r.state = 0 AND r.kind IN (0, 1, 2) AND r.folded > ?1 || '/' AND r.folded < ?1 || '0'";
-        self.read(|conn| Ok(conn.prepare_cached(sql)?.query_row([folded], |row| row.get(0))?))
+        self.read(|conn| {
+            let repos: u64 = conn.prepare_cached(sql)?.query_row([folded], |row| row.get(0))?;
+            Ok(repos.saturating_add(buckets::used(conn, folded)?))
+        })
+    }
+
+    /// Buckets of a namespace (folded), behind `after`, in the order of ids.
+    pub fn buckets_of(&self, folded: &str, after: BucketId, limit: u32) -> Result<Vec<Bucket>, DbError> {
+        let sql = concat!(
+            bucket_sql!(),
+            "WHERE b.state = 0 AND b.folded > ?1 || '/' AND b.folded < ?1 || '0' AND b.id > ?2 ORDER BY b.id LIMIT ?3"
+        );
+        self.read(|conn| all(conn, sql, params![folded, after, limit], buckets::bucket))
     }
 
     /// Of a namespace (folded), behind `after`, in the order of ids.

@@ -1,7 +1,7 @@
 //! Large files as their owner sees them, and what repositories take.
 
 use auth::{Read, Write};
-use database::{RepoId, Sha256};
+use database::{HolderId, Sha256};
 use http::Response;
 use serde::Deserialize;
 
@@ -89,9 +89,9 @@ pub(super) fn storage(mut call: Call<'_>, organization: Option<&str>) -> Result<
     let identity = call.identity()?;
     let query = call.query()?;
     let after = query.get("cursor").map(str::parse).transpose().map_err(|_| NO_CURSOR)?;
-    let (storage, next) = call.hub().storage(&identity, organization, after.map(RepoId))?;
+    let (storage, next) = call.hub().storage(&identity, organization, after.map(HolderId::from_code))?;
     let mut response = json(&storage);
-    if let Some(RepoId(next)) = next {
+    if let Some(next) = next.map(HolderId::code) {
         let path = call.request.head.uri.path();
         let url = format!("{}{path}?cursor={next}", call.origin());
         link_next(response.headers_mut(), &url);

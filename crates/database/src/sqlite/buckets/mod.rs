@@ -194,9 +194,9 @@ macro_rules! bucket_sql {
          FROM bucket b "
     };
 }
-use bucket_sql;
+pub(super) use bucket_sql;
 
-fn bucket(row: &Row<'_>) -> rusqlite::Result<Bucket> {
+pub(super) fn bucket(row: &Row<'_>) -> rusqlite::Result<Bucket> {
     Ok(Bucket {
         id: row.get(0)?,
         path: BucketPath::from_row(row.get(1)?, row.get(2)?),
