@@ -225,7 +225,7 @@ impl<A: Right> fmt::Debug for Authorized<A> {
 
 /// Who holds the right.
 #[derive(Clone)]
-enum Bearer {
+pub(crate) enum Bearer {
     Anonymous,
     User(Principal),
     System(&'static str),
@@ -271,7 +271,7 @@ pub fn seen(settings: Settings, identity: &Identity) -> Seen {
 }
 
 /// The most that `bearer` may do; `None` if not even see it.
-fn granted(settings: Settings, bearer: &Bearer, repo: &Repo) -> Option<Access> {
+pub(crate) fn granted(settings: Settings, bearer: &Bearer, repo: &Repo) -> Option<Access> {
     if repo.state != RepoState::Live {
         return None;
     }

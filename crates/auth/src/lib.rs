@@ -15,6 +15,7 @@ pub mod access;
 pub mod credential;
 pub mod identity;
 pub mod shares;
+pub mod standing;
 pub mod token;
 pub mod transfer;
 pub mod xet;
@@ -25,4 +26,5 @@ pub use access::{
 };
 pub use credential::{Credential, MalformedHeader};
 pub use identity::{AuthError, Identity, Principal, identify};
+pub use standing::may_read_as;
 pub use token::{ImportError, IssueError, TokenSecret, import, issue};
