@@ -8,6 +8,7 @@
 mod discussions;
 mod people;
 mod tools;
+mod webhooks;
 
 use std::borrow::Cow;
 
@@ -21,6 +22,7 @@ use crate::hub_catalogue;
 use crate::route::{NoRoute, Target};
 pub use people::PeopleRoute;
 pub use tools::ToolRoute;
+pub use webhooks::WebhookRoute;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HubRoute {
@@ -86,6 +88,8 @@ pub enum HubRoute {
     Tools(ToolRoute),
     /// What people do beside changing repositories.
     People(PeopleRoute),
+    /// Who is told of what happens.
+    Webhooks(WebhookRoute),
     /// What this hub does not do, and says so: see `hub_catalogue::REFUSED`.
     Refused { what: &'static str },
 }
@@ -98,7 +102,7 @@ impl HubRoute {
     pub(crate) fn api(method: &Method, rest: &[&str]) -> Result<HubRoute, NoRoute> {
         let rest = decoded(rest).ok_or(NOT_FOUND)?;
         let rest: Vec<&str> = rest.iter().map(AsRef::as_ref).collect();
-        if let Some(route) = people::api(method, &rest) {
+        if let Some(route) = people::api(method, &rest).or_else(|| webhooks::api(method, &rest)) {
             return route;
         }
         let (allow, route) = match rest.as_slice() {
@@ -160,6 +164,7 @@ impl HubRoute {
             HubRoute::Discussions(route) => return route.takes_a_body(),
             HubRoute::Tools(route) => return route.takes_a_body(),
             HubRoute::People(route) => return route.takes_a_body(),
+            HubRoute::Webhooks(route) => return route.takes_a_body(),
             _ => {}
         }
         matches!(
@@ -230,6 +235,7 @@ labels! {
     Discussions,
     People,
     Tools,
+    Webhooks,
 }
 
 const NOT_FOUND: NoRoute = NoRoute::NotFound(crate::route::Dialect::Hub);

@@ -15,6 +15,7 @@ mod refs;
 mod repos;
 mod resolve;
 mod search;
+mod webhooks;
 mod xet;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -100,6 +101,7 @@ pub(crate) async fn dispatch(
             large_files::storage(call, organization.as_deref())
         }
         HubRoute::People(route) => of_people(call, route).await,
+        HubRoute::Webhooks(route) => webhooks::dispatch(call, route).await,
         HubRoute::Refused { what } => {
             call.discard().await;
             Err(Error::NotImplemented(format!("this hub does not support {what}")))
