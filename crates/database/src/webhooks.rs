@@ -193,8 +193,8 @@ pub enum DeliveryState {
     Delivered,
     /// The target failed, or refused it, too often.
     GivenUp,
-    /// Whoever made the webhook may not see this (any more), or it is gone.
-    NotPermitted,
+    /// What it tells of is there no more.
+    Gone,
     /// Too many waited, or the webhook was disabled.
     Dropped,
 }
@@ -250,6 +250,8 @@ pub enum Then {
         next_ms: i64,
         suspends: bool,
     },
-    /// It was not sent, nor is it the target's failure.
-    NotPermitted,
+    /// There is nothing left to send.
+    Gone,
+    /// It is not for this webhook: nothing of it stays, as if nobody had been told that something happened.
+    Forget,
 }

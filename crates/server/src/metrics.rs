@@ -79,7 +79,7 @@ pub struct Webhooks {
     pub delivered: u64,
     pub failed: u64,
     pub given_up: u64,
-    pub not_permitted: u64,
+    pub withheld: u64,
     pub suspended: u64,
 }
 
@@ -303,7 +303,7 @@ impl Webhooks {
             delivered: read(&counters.delivered),
             failed: read(&counters.failed),
             given_up: read(&counters.given_up),
-            not_permitted: read(&counters.not_permitted),
+            withheld: read(&counters.withheld),
             suspended: read(&counters.suspended),
         }
     }
@@ -313,7 +313,11 @@ impl Webhooks {
             ("webhook_delivered", "Deliveries that webhooks took", self.delivered),
             ("webhook_failed", "Attempts to deliver to webhooks that failed", self.failed),
             ("webhook_given_up", "Deliveries to webhooks that were given up", self.given_up),
-            ("webhook_not_permitted", "Deliveries that the webhook's owner may not see", self.not_permitted),
+            (
+                "webhook_withheld",
+                "Events that the webhook's owner may not see, or that are gone",
+                self.withheld,
+            ),
             ("webhook_suspended", "Webhooks suspended after failures", self.suspended),
         ] {
             counter(registry, name, help, value as f64);

@@ -78,7 +78,7 @@ codes! {
         Created = 0, Deleted = 1, Moved = 2, Content = 3, Config = 4, DiscussionOpened = 5, DiscussionChanged = 6,
         Commented = 7, CommentChanged = 8
     }
-    DeliveryState { Waiting = 0, Delivered = 1, GivenUp = 2, NotPermitted = 3, Dropped = 4 }
+    DeliveryState { Waiting = 0, Delivered = 1, GivenUp = 2, Gone = 3, Dropped = 4 }
 }
 
 /// One bit for each.

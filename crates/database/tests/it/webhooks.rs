@@ -226,8 +226,10 @@ async fn one_after_the_other_under_one_name_each() {
     let edit = WebhookEdit { url: Some("http://ci2/".into()), ..WebhookEdit::default() };
     assert_eq!(hub.db.edit_webhook(webhook.id, edit).await.unwrap().url, "http://ci2/");
     assert!(hub.is_due(&webhook));
-    hub.end(second.delivery, Then::NotPermitted).await;
-    assert_eq!(hub.states(&webhook)[..2], [DeliveryState::Delivered, DeliveryState::NotPermitted]);
+    hub.end(second.delivery, Then::Gone).await;
+    assert_eq!(hub.states(&webhook)[..2], [DeliveryState::Delivered, DeliveryState::Gone]);
+    hub.end(hub.next(&webhook).delivery, Then::Forget).await;
+    assert_eq!(hub.states(&webhook).len(), 3, "nothing of it is left");
     hub.told(&webhook).await;
     assert!(!hub.is_due(&webhook));
     assert_eq!(hub.db.stats().unwrap().webhooks_waiting, 0);

@@ -120,8 +120,8 @@ impl Hub {
         let rows = self.0.database.deliveries(webhook.id, before, limit)?;
         let more = rows.last().filter(|_| rows.len() == limit as usize);
         let cursor = more.map(|last| last.id.to_string());
-        let rows: Result<Vec<Value>, HubError> =
-            rows.iter().map(|delivery| self.delivery_document(&webhook, delivery, base)).collect();
+        let rows = rows.iter().map(|delivery| self.delivery_document(&webhook, delivery, base));
+        let rows: Result<Vec<Value>, HubError> = rows.filter_map(Result::transpose).collect();
         Ok(Page { repos: rows?, cursor })
     }
 
@@ -234,26 +234,27 @@ impl Hub {
         }))
     }
 
-    /// With what would be sent now.
+    /// With what would be sent now. `None`: what happened is none of the owner's business, and they were never told.
     fn delivery_document(
         &self,
         webhook: &Webhook,
         delivery: &Delivery,
         base: &str,
-    ) -> Result<Value, HubError> {
+    ) -> Result<Option<Value>, HubError> {
         let (action, scope) = payload::action_and_scope(&delivery.event.happened);
         let payload = match self.webhook_payload(webhook, &delivery.event, base)? {
             Told::Payload(payload) => payload,
-            Told::Withheld(_) => Value::Null,
+            Told::Hidden if delivery.attempts == 0 => return Ok(None),
+            Told::Hidden | Told::Gone => Value::Null,
         };
-        Ok(json!({
+        Ok(Some(json!({
             "id": delivery.id.to_string(),
             "event": { "id": payload::event_id(delivery.event.id), "action": action, "scope": scope },
             "state": match delivery.state {
                 DeliveryState::Waiting => "waiting",
                 DeliveryState::Delivered => "delivered",
                 DeliveryState::GivenUp => "given-up",
-                DeliveryState::NotPermitted => "not-permitted",
+                DeliveryState::Gone => "gone",
                 DeliveryState::Dropped => "dropped",
             },
             "createdAt": iso(delivery.queued_ms),
@@ -263,7 +264,7 @@ impl Hub {
             "status": delivery.status,
             "error": delivery.error,
             "payload": payload,
-        }))
+        })))
     }
 }
 

@@ -14,8 +14,10 @@ use crate::{Hub, HubError, discussions};
 #[derive(Debug, PartialEq)]
 pub enum Told {
     Payload(Value),
-    /// Nothing, because of this.
-    Withheld(&'static str),
+    /// Whoever made the webhook may not see it, and not that something happened either.
+    Hidden,
+    /// The repository is gone, and what was said in it.
+    Gone,
 }
 
 impl Hub {
@@ -35,13 +37,13 @@ impl Hub {
         let now = database.repo(event.repo)?.filter(|repo| repo.state == RepoState::Live);
         let seen = sees(&as_it_was(event))? && now.as_ref().map_or(Ok(true), sees)?;
         if !seen {
-            return Ok(Told::Withheld("whoever made this webhook may not see the repository"));
+            return Ok(Told::Hidden);
         }
         let talk = match talk_of(&event.happened) {
             None => None,
             Some((num, position)) => {
                 let Some(discussion) = database.discussion(event.repo, num)? else {
-                    return Ok(Told::Withheld("the repository is gone, and what was said in it"));
+                    return Ok(Told::Gone);
                 };
                 let comment = match position {
                     Some(position) => database.discussion_event(event.repo, num, position)?,

@@ -43,7 +43,7 @@ pub struct Counters {
     /// Attempts.
     pub failed: AtomicU64,
     pub given_up: AtomicU64,
-    pub not_permitted: AtomicU64,
+    pub withheld: AtomicU64,
     pub suspended: AtomicU64,
 }
 
@@ -122,7 +122,10 @@ impl UnderWay {
             self.webhooks.insert(id, owner);
             let node = Arc::clone(node);
             self.tasks.spawn(async move {
-                deliver(&node, id).await;
+                // Its own task, in which a panic ends.
+                if let Err(failure) = tokio::spawn(async move { deliver(&node, id).await }).await {
+                    tracing::error!(%failure, "a delivery of a webhook ended abnormally");
+                }
                 id
             });
         }
@@ -132,12 +135,8 @@ impl UnderWay {
     async fn one_ends(&mut self) {
         match self.tasks.join_next().await {
             Some(Ok(id)) => drop(self.webhooks.remove(&id)),
-            // Which one it was is not known: none is missed for longer than all take.
-            Some(Err(failure)) => {
-                tracing::error!(%failure, "a delivery of a webhook ended abnormally");
-                self.all_end().await;
-                self.webhooks.clear();
-            }
+            // They end in no other way.
+            Some(Err(_)) => {}
             None => std::future::pending().await,
         }
     }
@@ -164,11 +163,10 @@ async fn try_to_deliver(node: &Node, id: WebhookId) -> Result<(), HubError> {
     let base = boot::url(node.config.server.public_url.as_ref(), node.config.server.listen);
     let payload = match node.hub.webhook_payload(&sending.webhook, &sending.event, &base)? {
         Told::Payload(payload) => Bytes::from(payload.to_string()),
-        Told::Withheld(why) => {
-            node.webhooks.counters.not_permitted.fetch_add(1, Ordering::Relaxed);
-            let (delivery, error) = (sending.delivery, Some(why.to_owned()));
-            let attempt = Attempt { delivery, status: None, error, then: Then::NotPermitted };
-            return Ok(node.database.end_attempt(attempt).await?);
+        Told::Hidden => return withhold(node, &sending, Then::Forget, None).await,
+        Told::Gone => {
+            let why = "the repository is gone, and what was said in it";
+            return withhold(node, &sending, Then::Gone, Some(why.to_owned())).await;
         }
     };
     let (webhook, delivery) = (webhook_id(id), sending.delivery.to_string());
@@ -185,6 +183,13 @@ async fn try_to_deliver(node: &Node, id: WebhookId) -> Result<(), HubError> {
     };
     mark(node, &sending, status, error).await?;
     Ok(())
+}
+
+/// Nothing is sent.
+async fn withhold(node: &Node, sending: &Sending, then: Then, error: Option<String>) -> Result<(), HubError> {
+    node.webhooks.counters.withheld.fetch_add(1, Ordering::Relaxed);
+    let attempt = Attempt { delivery: sending.delivery, status: None, error, then };
+    Ok(node.database.end_attempt(attempt).await?)
 }
 
 async fn mark(
@@ -207,7 +212,7 @@ async fn mark(
     };
     match then {
         Then::Delivered => count(&counters.delivered),
-        Then::Again { .. } | Then::NotPermitted => count(&counters.failed),
+        Then::Again { .. } | Then::Gone | Then::Forget => count(&counters.failed),
         Then::GiveUp { suspends, .. } => {
             count(&counters.failed);
             count(&counters.given_up);

@@ -62,7 +62,12 @@ impl Database {
             let id: WebhookId = row.get("webhook_id")?;
             let mut hook =
                 record(conn, id)?.ok_or_else(|| DbError::Corrupt("a delivery to no webhook".to_owned()))?;
-            if attempt.then != Then::NotPermitted {
+            if attempt.then == Then::Forget {
+                took(&mut hook, 1, now_ms)?;
+                hook.write(conn)?;
+                return drop_all(conn, vec![(row.get("id")?, row.get("event_id")?)]).map(drop);
+            }
+            if attempt.then != Then::Gone {
                 row.set("attempts", row.get::<i64>("attempts")? + 1)?;
                 row.set("tried_ms", now_ms)?;
                 row.set("status", attempt.status)?;
@@ -207,7 +212,8 @@ fn follow(hook: &mut Record, then: Then, now_ms: i64) -> rusqlite::Result<(Optio
             hook.set("given_up", hook.get::<i64>("given_up")? + 1)?;
             (Some(DeliveryState::GivenUp), next_ms)
         }
-        Then::NotPermitted => (Some(DeliveryState::NotPermitted), now_ms),
+        Then::Gone => (Some(DeliveryState::Gone), now_ms),
+        Then::Forget => (None, now_ms),
     })
 }
 
