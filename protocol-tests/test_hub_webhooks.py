@@ -299,7 +299,7 @@ def test_what_one_may_not_see_is_not_told(hub, api, receiver, named):
     commit(api, private, "once more")
     assert api.delete("/api/repos/delete", {"name": private.split("/")[1], "organization": "alice"}).status == 200
     commit(api, public, "at last")
-    receiver.wait("/bob", 5)
+    has(bob, webhook, "delivered", 5)
     names = [item.payload["repo"]["name"] for item in receiver.at("/bob")]
     assert names.count(private) == 1 and set(names) == {public, private}, "the moment at which it was made public"
     assert [(row["state"], row["event"]["scope"]) for row in reversed(log(bob, webhook))] == [("delivered", item.payload["event"]["scope"]) for item in receiver.at("/bob")], "nor does its log say that anything happened"
