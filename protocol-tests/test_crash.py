@@ -11,6 +11,7 @@ import pytest
 from harness import wait, wire
 from harness.api import HubApi, file
 from harness.load import Connection, History, Pusher
+from test_hub_webhooks import POINTS as WEBHOOK_POINTS
 from test_lfs_crash import DRIVERS as LFS_DRIVERS
 from test_xet_crash import GRANTED as XET_GRANTED, POINTS as XET_POINTS, WHOLE as XET_WHOLE
 
@@ -126,7 +127,7 @@ def assert_nothing_lost(hub, git, tmp, expected):
 
 def test_every_listed_point_has_a_driver(hub):
     listed = [line.split()[0] for line in hub.run("debug", "faults").stdout.splitlines() if line.strip()]
-    assert set(listed) == set(DRIVERS) | set(LFS_DRIVERS) | set(XET_POINTS) | set(XET_GRANTED) | set(XET_WHOLE), "a fault point that no test reaches, or a test of none"
+    assert set(listed) == set(DRIVERS) | set(LFS_DRIVERS) | set(XET_POINTS) | set(XET_GRANTED) | set(XET_WHOLE) | set(WEBHOOK_POINTS), "a fault point that no test reaches, or a test of none"
 
 
 @pytest.mark.parametrize("point", DRIVERS)

@@ -15,7 +15,7 @@ from harness.load import Connection, History
 @pytest.fixture(scope="module")
 def sound(run_directory):
     """A stopped data directory with every kind of blob and row in it."""
-    hub = Hub(run_directory / "fsck-source", debug=True).start()
+    hub = Hub(run_directory / "fsck-source", settings={"webhooks.allow_private": "true"}, debug=True).start()
     token = hub.admin_token
     hub.user("alice")
     path = hub.repo("alice/r")
@@ -41,6 +41,7 @@ def sound(run_directory):
     large_objects(hub, path, token)
     discussion(hub, path, token)
     people(hub, token)
+    webhook(hub, path, token)
     hub.stop()
     hub.fsck()
     with sqlite3.connect(hub.data / "granary.db") as rows:
@@ -84,6 +85,18 @@ def people(hub, token):
     assert bob.post("/alice/liked/ask-access").status == 303 and bob.post("/api/models/alice/liked/like").status == 200
     item = {"id": "alice/liked", "type": "model"}
     assert owner.post("/api/collections", {"title": "Liked", "namespace": "alice", "item": item}).status == 200
+
+
+def webhook(hub, path, token):
+    """One that is told of what waits, and of what was delivered to nobody."""
+    api = HubApi(hub.url, token)
+    hook = {"url": "http://127.0.0.1:1/", "watched": [{"type": "model", "name": path}], "domains": ["repo"], "secret": "s"}
+    made = api.post("/api/settings/webhooks", hook)
+    assert made.status == 200, made.body
+    at = f"/api/settings/webhooks/{made.json()['webhook']['id']}"
+    assert api.post(f"/api/models/{path}/branch/dropped", {}).status == 200
+    assert api.post(f"{at}/disable").status == api.post(f"{at}/enable").status == 200
+    assert api.post(f"/api/models/{path}/branch/waiting", {}).status == 200
 
 
 @pytest.fixture

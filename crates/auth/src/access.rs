@@ -297,7 +297,7 @@ impl<A: Right, S: Subject> fmt::Debug for Authorized<A, S> {
 
 /// Who holds the right.
 #[derive(Clone)]
-enum Bearer {
+pub(crate) enum Bearer {
     Anonymous,
     User(Principal),
     System(&'static str),
@@ -347,7 +347,7 @@ pub fn seen(settings: Settings, identity: &Identity) -> Seen {
 }
 
 /// The most that `bearer` may do; `None` if not even see it.
-fn granted(settings: Settings, bearer: &Bearer, subject: Facts<'_>) -> Option<Access> {
+pub(crate) fn granted(settings: Settings, bearer: &Bearer, subject: Facts<'_>) -> Option<Access> {
     if !subject.is_live {
         return None;
     }

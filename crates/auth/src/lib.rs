@@ -15,6 +15,7 @@ pub mod access;
 pub mod credential;
 pub mod identity;
 pub mod shares;
+pub mod standing;
 pub mod subject;
 pub mod token;
 pub mod transfer;
@@ -26,5 +27,6 @@ pub use access::{
 };
 pub use credential::{Credential, MalformedHeader};
 pub use identity::{AuthError, Identity, Principal, identify};
+pub use standing::may_read_as;
 pub use subject::{Holder, Subject};
 pub use token::{ImportError, IssueError, TokenSecret, import, issue};

@@ -84,6 +84,10 @@ points! {
     XetWholeDurable = "xet.whole-durable",
     /// The bytes of a condemned xorb are deleted, its row still says condemned.
     XetKeyDeleted = "xet.key-deleted",
+    /// A delivery of a webhook is read and about to be sent.
+    WebhookSending = "webhook.sending",
+    /// The target of a webhook has answered, the row of the delivery still says that it waits.
+    WebhookAnswered = "webhook.answered",
 }
 
 /// Ends the process here if `GRANARY_FAULT=<name>[:<n>]` names this point (at its n-th pass, default the first).

@@ -1,4 +1,4 @@
-//! Rows: users, tokens, repositories, refs, packs and large objects with their states, locks, discussions. All SQL of Granary is in
+//! Rows: users, tokens, repositories, refs, packs and large objects with their states, locks, discussions, webhooks. All SQL of Granary is in
 //! this crate.
 //!
 //! It knows *what* is stored and nothing of *why*: every ref moves through [`Database::apply`], which runs a
@@ -24,6 +24,7 @@ pub mod people;
 pub mod rows;
 pub mod sha256;
 pub mod sqlite;
+pub mod webhooks;
 pub mod xet;
 
 pub use buckets::*;
@@ -41,4 +42,5 @@ pub use people::*;
 pub use rows::*;
 pub use sha256::Sha256;
 pub use sqlite::*;
+pub use webhooks::*;
 pub use xet::*;

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::at::shown;
 use crate::{Hub, HubError, blocking};
+pub(crate) use wire::event_id;
 
 /// A discussion that is to be opened.
 #[derive(Debug, Deserialize)]

@@ -1,5 +1,5 @@
 //! The Hub's use cases: what `huggingface_hub` and its kin ask for, without HTTP. Repositories and who owns them, files
-//! by path, history, commits made of single files, discussions and pull requests, cards and what follows from them, lists.
+//! by path, history, commits made of single files, discussions and pull requests, cards and what follows from them, lists, webhooks.
 //!
 //! Answers are plain data that serialise to the JSON clients parse; the names of their fields are the clients'. It moves
 //! no ref itself (`change` does), decides no permission (`auth` did, every entry point takes the proof), and knows no
@@ -38,6 +38,7 @@ pub mod resolve;
 mod rules;
 pub mod search;
 pub mod upload;
+pub mod webhooks;
 
 use std::sync::{Arc, LazyLock};
 

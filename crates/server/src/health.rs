@@ -8,7 +8,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::error::{Error, chain};
 use crate::http::Body;
-use crate::metrics::{Lfs, Reading};
+use crate::metrics::{Lfs, Reading, Webhooks};
 use crate::serve::Server;
 
 /// A disk that hangs must not hang the probe.
@@ -72,6 +72,7 @@ fn reading(server: &Server) -> Reading {
         database: server.node.database.stats().ok(),
         disk_free_bytes: server.node.disk.free_bytes().ok(),
         lfs: Lfs::new(server.node.objects.counters()),
+        webhooks: Webhooks::new(&server.node.webhooks.counters),
     }
 }
 

@@ -110,6 +110,15 @@ pub(crate) const SERVED: &[Row] = &[
     served("hub.bucket.xet-token", GET, "/api/buckets/{namespace}/{bucket}/xet-read-token"),
     served("hub.bucket.xet-token", GET, "/api/buckets/{namespace}/{bucket}/xet-write-token"),
     served("hub.bucket.resolve", GET, "/buckets/{namespace}/{bucket}/resolve/{path…}"),
+    served("hub.webhooks", GET, "/api/settings/webhooks"),
+    served("hub.webhook.create", POST, "/api/settings/webhooks"),
+    served("hub.webhook", GET, "/api/settings/webhooks/{id}"),
+    served("hub.webhook.edit", POST, "/api/settings/webhooks/{id}"),
+    served("hub.webhook.delete", "DELETE", "/api/settings/webhooks/{id}"),
+    served("hub.webhook.enable", POST, "/api/settings/webhooks/{id}/enable"),
+    served("hub.webhook.disable", POST, "/api/settings/webhooks/{id}/disable"),
+    served("hub.webhook.deliveries", GET, "/api/settings/webhooks/{id}/deliveries"),
+    served("hub.webhook.replay", POST, "/api/settings/webhooks/{id}/replay/{delivery}"),
     served("hub.validate-yaml", POST, "/api/validate-yaml"),
     served("hub.agent-harnesses", GET, "/api/agent-harnesses"),
     served("hub.telemetry", "GET, HEAD, POST", "/api/telemetry/{topic…}"),
@@ -161,7 +170,6 @@ pub(crate) const REFUSED: &[Row] = &[
     refused(ANY, "/api/organizations/{name}/resource-groups/{path…}", "resource groups"),
     refused(GET, "/api/organizations/{name}/audit-log/{path…}", "audit logs over its API"),
     refused(ANY, "/api/organizations/{name}/scim/{path…}", "SCIM"),
-    refused(ANY, "/api/settings/webhooks/{path…}", "webhooks"),
     refused(ANY, "/api/notifications/{path…}", "notifications"),
     refused(POST, "/api/collections/{namespace}/{slug}/resource-group", "resource groups"),
     refused(GET_OR_POST, "/api/posts/{path…}", "posts"),
@@ -232,7 +240,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::hub_route::{BucketRoute, DiscussionRoute, HubRoute, PeopleRoute, ToolRoute};
+    use crate::hub_route::{BucketRoute, DiscussionRoute, HubRoute, PeopleRoute, ToolRoute, WebhookRoute};
     use crate::route::{Dialect, NoRoute, Origin, Route};
 
     const METHODS: &[&str] = &["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
@@ -264,8 +272,14 @@ mod tests {
 
     #[test]
     fn every_route_has_a_row() {
-        let nested =
-            [DiscussionRoute::LABELS, ToolRoute::LABELS, PeopleRoute::LABELS, BucketRoute::LABELS].concat();
+        let nested = [
+            DiscussionRoute::LABELS,
+            ToolRoute::LABELS,
+            PeopleRoute::LABELS,
+            BucketRoute::LABELS,
+            WebhookRoute::LABELS,
+        ]
+        .concat();
         let routes: BTreeSet<&str> =
             HubRoute::LABELS.iter().copied().chain(nested).chain(["preflight"]).collect();
         let rows: BTreeSet<&str> = SERVED.iter().chain(REFUSED).map(|row| row.label).collect();

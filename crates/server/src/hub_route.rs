@@ -9,6 +9,7 @@ mod buckets;
 mod discussions;
 mod people;
 mod tools;
+mod webhooks;
 
 use std::borrow::Cow;
 
@@ -23,6 +24,7 @@ use crate::hub_catalogue;
 use crate::route::{NoRoute, Target};
 pub use people::PeopleRoute;
 pub use tools::ToolRoute;
+pub use webhooks::WebhookRoute;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HubRoute {
@@ -90,6 +92,8 @@ pub enum HubRoute {
     People(PeopleRoute),
     /// Files without history.
     Buckets(BucketRoute),
+    /// Who is told of what happens.
+    Webhooks(WebhookRoute),
     /// What this hub does not do, and says so: see `hub_catalogue::REFUSED`.
     Refused { what: &'static str },
 }
@@ -102,7 +106,10 @@ impl HubRoute {
     pub(crate) fn api(method: &Method, rest: &[&str]) -> Result<HubRoute, NoRoute> {
         let rest = decoded(rest).ok_or(NOT_FOUND)?;
         let rest: Vec<&str> = rest.iter().map(AsRef::as_ref).collect();
-        if let Some(route) = people::api(method, &rest).or_else(|| buckets::api(method, &rest)) {
+        let found = people::api(method, &rest)
+            .or_else(|| buckets::api(method, &rest))
+            .or_else(|| webhooks::api(method, &rest));
+        if let Some(route) = found {
             return route;
         }
         let (allow, route) = match rest.as_slice() {
@@ -165,6 +172,7 @@ impl HubRoute {
             HubRoute::Tools(route) => return route.takes_a_body(),
             HubRoute::People(route) => return route.takes_a_body(),
             HubRoute::Buckets(route) => return route.takes_a_body(),
+            HubRoute::Webhooks(route) => return route.takes_a_body(),
             _ => {}
         }
         matches!(
@@ -236,6 +244,7 @@ labels! {
     Discussions,
     People,
     Tools,
+    Webhooks,
 }
 
 const NOT_FOUND: NoRoute = NoRoute::NotFound(crate::route::Dialect::Hub);

@@ -1,5 +1,5 @@
 //! The background: maintenance of repositories, sweep of blobs, manifests; proofs of objects that a restart interrupted;
-//! a look at the bucket once a day; downloads, from memory to rows.
+//! a look at the bucket once a day; downloads, from memory to rows; webhooks.
 //!
 //! What is due is in the rows, by the shared clock; so nothing is scheduled here and nothing is lost by a restart.
 
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Node;
 use crate::place;
+use crate::webhooks;
 
 /// After a failure, which is most likely the disk's and will most likely be the same a second later.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(30);
@@ -19,6 +20,9 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Between two times that downloads are written.
 const COUNTS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Deliveries of webhooks that are forgotten at a time.
+const DELIVERIES_SWEPT: u32 = 1000;
 
 /// Between two looks at whether the bucket is to be examined; so soon, too, it is tried again if that failed.
 const BUCKET_INTERVAL: Duration = Duration::from_secs(60);
@@ -32,7 +36,8 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     // Nobody wakes it: what was counted can wait.
     let never = Notify::new();
     let counting = rounds(&never, COUNTS_INTERVAL, &stop, || write_downloads(Arc::clone(&node)));
-    tokio::join!(maintenance, counting, watch_bucket(&node, &stop));
+    let sending = webhooks::run(Arc::clone(&node), stop.clone());
+    tokio::join!(maintenance, counting, watch_bucket(&node, &stop), sending);
 }
 
 /// False if it failed.
@@ -46,6 +51,14 @@ async fn write_downloads(node: Arc<Node>) -> bool {
             );
             false
         }
+    }
+}
+
+/// What was sent long ago is forgotten, so much in each round.
+async fn sweep_deliveries(node: &Node) {
+    let before_ms = node.clock().now_ms() - node.config.webhooks.log.ms();
+    if let Err(error) = node.database.sweep_deliveries(before_ms, DELIVERIES_SWEPT).await {
+        tracing::error!(%error, "deliveries of webhooks that ended long ago stay");
     }
 }
 
@@ -113,6 +126,7 @@ async fn maintain(node: Arc<Node>) -> bool {
             if let Err(error) = node.hub.refresh().await {
                 tracing::warn!(%error, "what cards say is not up to date");
             }
+            sweep_deliveries(&node).await;
             write_downloads(node).await
         }
         Err(error) => {

@@ -38,6 +38,7 @@ pub mod route;
 pub mod serve;
 pub mod spool;
 pub mod staging;
+pub mod webhooks;
 mod xet;
 pub mod xet_route;
 

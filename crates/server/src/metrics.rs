@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::spool;
+use crate::{spool, webhooks};
 
 /// What requests and pushes count as they go. What can be read when asked is a [`Reading`].
 pub struct Metrics {
@@ -57,6 +57,7 @@ pub struct Reading {
     /// Of the file system of the data directory.
     pub disk_free_bytes: Option<u64>,
     pub lfs: Lfs,
+    pub webhooks: Webhooks,
 }
 
 /// Large objects since the start. What goes between clients and a bucket is not seen.
@@ -70,6 +71,16 @@ pub struct Lfs {
     pub wholes_made: u64,
     /// By operation.
     pub presigned: [(&'static str, u64); 3],
+}
+
+/// Since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Webhooks {
+    pub delivered: u64,
+    pub failed: u64,
+    pub given_up: u64,
+    pub withheld: u64,
+    pub suspended: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -227,9 +238,11 @@ impl Reading {
             gauge(registry, "pack_bytes", "Size of these packs", rows.bytes);
             gauge(registry, "lfs_objects", "Large objects, each once", rows.objects);
             gauge(registry, "lfs_objects_bytes", "Size of large objects", rows.objects_bytes);
+            gauge(registry, "webhook_waiting", "Deliveries of webhooks that wait", rows.webhooks_waiting);
             gauge(registry, "lfs_uploads_open", "Batches that may still bring something", rows.uploads_open);
         }
         self.lfs.register(registry);
+        self.webhooks.register(registry);
         gauge(
             registry,
             "process_resident_bytes",
@@ -280,6 +293,35 @@ impl Lfs {
             presigned.get_or_create(&Operation { operation }).inc_by(count);
         }
         registry.register("lfs_presigned", "URLs of the bucket handed out", presigned);
+    }
+}
+
+impl Webhooks {
+    pub fn new(counters: &webhooks::Counters) -> Webhooks {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Webhooks {
+            delivered: read(&counters.delivered),
+            failed: read(&counters.failed),
+            given_up: read(&counters.given_up),
+            withheld: read(&counters.withheld),
+            suspended: read(&counters.suspended),
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        for (name, help, value) in [
+            ("webhook_delivered", "Deliveries that webhooks took", self.delivered),
+            ("webhook_failed", "Attempts to deliver to webhooks that failed", self.failed),
+            ("webhook_given_up", "Deliveries to webhooks that were given up", self.given_up),
+            (
+                "webhook_withheld",
+                "Events that the webhook's owner may not see, or that are gone",
+                self.withheld,
+            ),
+            ("webhook_suspended", "Webhooks suspended after failures", self.suspended),
+        ] {
+            counter(registry, name, help, value as f64);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::datadir::DataDir;
 use crate::free::{FreeSpace, Full};
 use crate::place::{self, PlaceError};
+use crate::webhooks::Webhooks;
 
 /// The parts, opened in order and connected. `serve` and commands without a server are made of the same.
 pub struct Node {
@@ -28,6 +29,7 @@ pub struct Node {
     pub changes: Changes,
     pub hub: Hub,
     pub auth: auth::Settings,
+    pub webhooks: Webhooks,
     /// By the shared clock.
     pub started_ms: i64,
     /// Woken when maintenance may be due earlier than its interval: after a push, after the clock was moved.
@@ -101,6 +103,7 @@ impl Node {
             (None, _) => Some(free.clone()),
             (Some(_), local) => local.map(free_on),
         };
+        let webhooks = Webhooks::new(&config);
         Ok(Arc::new(Node {
             config,
             database,
@@ -110,6 +113,7 @@ impl Node {
             changes,
             hub,
             auth,
+            webhooks,
             started_ms: clock.now_ms(),
             maintenance: Notify::new(),
             debug: std::env::var_os("GRANARY_DEBUG").is_some_and(|value| value == "1"),

@@ -2,10 +2,11 @@ use std::path::Path;
 
 use auth::transfer::{KeysError, TransferKeys};
 use database::{
-    AsOf, BucketAct, BucketBatch, BucketEdit, BucketPath, BucketPut, BucketRegistration, BucketSource, Clock,
-    Collected, CollectionId, Database, DiscussionEdit, Facts, FoundBy, Gating, NewBucket, NewCollection,
-    NewDiscussion, NewUpload, NewXetFile, Oid, PackId, Quota, RepoSettings, TokenRole, UploadId, UserId,
-    Visibility, XetFileId, XetHash, XorbGrant,
+    AsOf, Attempt, BucketAct, BucketBatch, BucketEdit, BucketPath, BucketPut, BucketRegistration,
+    BucketSource, Clock, Collected, CollectionId, Database, DiscussionEdit, Facts, FoundBy, Gating,
+    NewBucket, NewCollection, NewDiscussion, NewUpload, NewWebhook, NewXetFile, Oid, PackId, Quota,
+    RepoSettings, Then, TokenRole, UploadId, UserId, Visibility, Watch, WebhookDomains, XetFileId, XetHash,
+    XorbGrant,
 };
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -211,6 +212,28 @@ async fn rows_of_people(db: &Database, repo: database::RepoId, user: UserId) {
     };
     db.create_collection(collection).await.unwrap();
     assert_eq!(db.collect(CollectionId(1), repo, None).await.unwrap(), Collected::Done(()));
+    rows_of_webhooks(db, repo, user).await;
+}
+
+/// A webhook that was told of something once and is to be told of more.
+async fn rows_of_webhooks(db: &Database, repo: database::RepoId, user: UserId) {
+    let new = NewWebhook {
+        owner: user,
+        url: "http://ci.example/".to_owned(),
+        secret: Some("secret".to_owned()),
+        domains: WebhookDomains { repo: true, discussion: true },
+        watched: vec![Watch::Repo(repo)],
+    };
+    let webhook = db.create_webhook(new).await.unwrap().id;
+    let acl_version = db.repo(repo).unwrap().unwrap().acl_version;
+    for text in ["c", "d"] {
+        let comment = DiscussionEdit::Comment(text.to_owned());
+        db.edit_discussion(repo, acl_version, 1, user, comment).await.unwrap();
+    }
+    let delivery = db.next_delivery(webhook).unwrap().unwrap().delivery;
+    let error = Some("the target answered 500".to_owned());
+    let then = Then::GiveUp { next_ms: 1, suspends: false };
+    db.end_attempt(Attempt { delivery, status: Some(500), error, then }).await.unwrap();
 }
 
 /// One column of one row.

@@ -175,6 +175,25 @@ const RULES: &[&str] = &[
      WHERE c.items <> (SELECT count(*) FROM collection_item WHERE collection_id = c.id)
      OR NOT EXISTS (SELECT 1 FROM account a WHERE a.folded = c.folded)
      AND NOT EXISTS (SELECT 1 FROM org o WHERE o.folded = c.folded)",
+    "SELECT 'webhook ' || id || ' has a state or domains that do not exist' FROM webhook
+     WHERE state NOT IN (0, 1, 2) OR domains NOT IN (1, 2, 3)",
+    "SELECT 'webhook ' || h.id || ' counts ' || h.waiting || ' deliveries that wait but has ' || actual FROM webhook h
+     JOIN (SELECT id, (SELECT count(*) FROM webhook_delivery d WHERE d.webhook_id = webhook.id AND d.state = 0) AS actual
+     FROM webhook) a ON a.id = h.id WHERE h.waiting <> actual",
+    "SELECT 'webhook ' || id || ' has deliveries and no time for them, or a time and no deliveries' FROM webhook
+     WHERE (due_ms IS NOT NULL) <> (waiting > 0) OR (waiting > 0 AND state <> 0)",
+    "SELECT 'webhook ' || webhook_id || ' watches what does not exist' FROM webhook_watch w WHERE NOT CASE kind
+     WHEN 0 THEN EXISTS (SELECT 1 FROM account WHERE id = w.target) WHEN 1 THEN EXISTS (SELECT 1 FROM org WHERE id = w.target)
+     WHEN 2 THEN EXISTS (SELECT 1 FROM repo WHERE id = w.target AND state = 0) ELSE 0 END",
+    "SELECT 'delivery ' || hex(key) || ' has a state or time that does not fit' FROM webhook_delivery
+     WHERE state NOT IN (0, 1, 2, 3, 4) OR (ended_ms IS NOT NULL) <> (state <> 0)",
+    "SELECT 'event ' || id || ' is told to no webhook' FROM webhook_event e
+     WHERE NOT EXISTS (SELECT 1 FROM webhook_delivery WHERE event_id = e.id)",
+    "SELECT 'event ' || id || ' has parts that do not fit what happened' FROM webhook_event
+     WHERE sort NOT BETWEEN 0 AND 8 OR kind NOT IN (0, 1, 2) OR visibility NOT IN (0, 1) OR gating NOT IN (0, 1, 2)
+     OR (sort = 2) <> (moved_namespace IS NOT NULL) OR (moved_namespace IS NULL) <> (moved_name IS NULL)
+     OR (moved_namespace IS NULL) <> (moved_owner IS NULL) OR (sort = 3) <> (refs IS NOT NULL)
+     OR (sort >= 5) <> (num IS NOT NULL) OR (sort >= 5) <> (status IS NOT NULL) OR (sort >= 7) <> (position IS NOT NULL)",
 ];
 
 impl Database {
@@ -206,6 +225,11 @@ impl Database {
                          CASE name WHEN 'collection_item'
                              THEN coalesce((SELECT max(id) FROM collection_item), 0) ELSE 0 END,
                          CASE name WHEN 'bucket' THEN coalesce((SELECT max(id) FROM bucket), 0) ELSE 0 END,
+                         CASE name WHEN 'webhook' THEN coalesce((SELECT max(id) FROM webhook), 0) ELSE 0 END,
+                         CASE name WHEN 'webhook_event'
+                             THEN coalesce((SELECT max(id) FROM webhook_event), 0) ELSE 0 END,
+                         CASE name WHEN 'webhook_delivery'
+                             THEN coalesce((SELECT max(id) FROM webhook_delivery), 0) ELSE 0 END,
                          CASE name WHEN 'backing' THEN coalesce((SELECT max(id) FROM backing), 0) ELSE 0 END)",
                     [],
                     |row| row.get::<_, String>(0),
@@ -276,9 +300,10 @@ fn add(findings: &mut Vec<String>, new: Vec<String>) {
 mod tests {
     use super::*;
     use crate::{
-        Change, Clock, Collected, CollectionId, Facts, FoundBy, NewCollection, NewPack, NewRepo, NewUpload,
-        NewXetFile, NewXetObject, Oid, PackContent, PackId, PackKind, Proof, ProvenXorb, Publish, Quota,
-        RefEdit, Sha256, UploadId, UserId, Visibility, XetHash, XetRegistration, XetTerm, XorbGrant,
+        Attempt, Change, Clock, Collected, CollectionId, Facts, FoundBy, NewCollection, NewPack, NewRepo,
+        NewUpload, NewWebhook, NewXetFile, NewXetObject, Oid, PackContent, PackId, PackKind, Proof,
+        ProvenXorb, Publish, Quota, RefEdit, Sha256, Then, UploadId, UserId, Visibility, Watch,
+        WebhookDomains, WebhookId, XetHash, XetRegistration, XetTerm, XorbGrant,
     };
 
     /// Breaks sound rows by `sql` and returns what is found.
@@ -295,6 +320,7 @@ mod tests {
             lfs_incomplete: false,
         };
         let repo = db.create_repo(new).await.unwrap();
+        let webhook = add_webhook(&db, repo.id).await;
         db.rename_repo(repo.id, "acme/new".parse().unwrap()).await.unwrap();
         let edit = |name: &str| RefEdit {
             name: name.to_owned(),
@@ -328,6 +354,7 @@ mod tests {
         add_discussion(&db, repo.id, repo.acl_version + 1).await;
         add_people(&db, repo.id).await;
         add_bucket(&db).await;
+        tell_webhook(&db, webhook).await;
         assert_eq!(db.check().unwrap(), Vec::<String>::new());
         let conn = Connection::open(directory.path().join("t.db")).unwrap();
         conn.pragma_update(None, "foreign_keys", false).unwrap();
@@ -425,6 +452,21 @@ mod tests {
         };
         db.create_collection(collection).await.unwrap();
         assert_eq!(db.collect(CollectionId(1), repo, None).await.unwrap(), Collected::Done(()));
+    }
+
+    /// That watches the repo.
+    async fn add_webhook(db: &Database, repo: RepoId) -> WebhookId {
+        let domains = WebhookDomains { repo: true, discussion: true };
+        let (url, watched) = ("http://ci/".to_owned(), vec![Watch::User(UserId(1)), Watch::Repo(repo)]);
+        let new = NewWebhook { owner: UserId(1), url, secret: Some("s".into()), domains, watched };
+        db.create_webhook(new).await.unwrap().id
+    }
+
+    /// The first event, of a new name, has arrived; three more wait: refs, a discussion, and a comment that was edited.
+    async fn tell_webhook(db: &Database, webhook: WebhookId) {
+        let delivery = db.next_delivery(webhook).unwrap().unwrap().delivery;
+        let attempt = Attempt { delivery, status: Some(200), error: None, then: Then::Delivered };
+        db.end_attempt(attempt).await.unwrap();
     }
 
     #[tokio::test]
@@ -554,6 +596,28 @@ mod tests {
             ("UPDATE access_request SET status = 3", "request 1 for access has a status that does not exist"),
             ("DELETE FROM collection_item", "collection 1 belongs to nobody, or counts 1 items wrongly"),
             ("UPDATE sequence SET next = 1 WHERE name = 'tag'", "an id of tag would be given twice"),
+            ("UPDATE webhook SET state = 3", "webhook 1 has a state or domains that do not exist"),
+            ("UPDATE webhook SET waiting = 1", "webhook 1 counts 1 deliveries that wait but has 3"),
+            ("UPDATE webhook SET due_ms = NULL", "webhook 1 has deliveries and no time for them"),
+            ("UPDATE webhook SET state = 1", "webhook 1 has deliveries and no time for them"),
+            ("UPDATE webhook_watch SET target = 9 WHERE kind = 2", "webhook 1 watches what does not exist"),
+            ("UPDATE webhook_watch SET kind = 3 WHERE kind = 2", "webhook 1 watches what does not exist"),
+            ("UPDATE webhook_delivery SET ended_ms = 1", "has a state or time that does not fit"),
+            ("DELETE FROM webhook_delivery WHERE state = 1", "event 1 is told to no webhook"),
+            ("UPDATE webhook_event SET moved_name = NULL", "event 1 has parts that do not fit what happened"),
+            (
+                "UPDATE webhook_event SET sort = 7, position = NULL",
+                "event 3 has parts that do not fit what happened",
+            ),
+            ("UPDATE sequence SET next = 1 WHERE name = 'webhook'", "an id of webhook would be given twice"),
+            (
+                "UPDATE sequence SET next = 1 WHERE name = 'webhook_event'",
+                "an id of webhook_event would be given twice",
+            ),
+            (
+                "UPDATE sequence SET next = 1 WHERE name = 'webhook_delivery'",
+                "an id of webhook_delivery would be given twice",
+            ),
             ("UPDATE name_text_data SET block = x'00' WHERE id > 1", "name_text"),
             ("UPDATE card_text_content SET c0 = 'other words'", "card_text"),
             ("UPDATE sequence SET next = 2 WHERE name = 'backing'", "an id of backing would be given twice"),

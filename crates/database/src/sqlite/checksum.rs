@@ -278,6 +278,76 @@ pub(super) static BUCKET_SPARE: Table =
 
 pub(super) static BUCKET_XORB: Table =
     Table::new("bucket_xorb", &["bucket_id", "xorb_id"], &["bucket_id", "xorb_id"]);
+pub(super) static WEBHOOK: Table = Table::new(
+    "webhook",
+    &["id"],
+    &[
+        "id",
+        "account_id",
+        "url",
+        "secret",
+        "domains",
+        "state",
+        "created_ms",
+        "waiting",
+        "due_ms",
+        "failures",
+        "given_up",
+    ],
+);
+
+pub(super) static WEBHOOK_WATCH: Table = Table::new(
+    "webhook_watch",
+    &["kind", "target", "webhook_id"],
+    &["kind", "target", "webhook_id", "position"],
+);
+
+pub(super) static WEBHOOK_EVENT: Table = Table::new(
+    "webhook_event",
+    &["id"],
+    &[
+        "id",
+        "repo_id",
+        "at_ms",
+        "sort",
+        "kind",
+        "namespace",
+        "name",
+        "visibility",
+        "gating",
+        "owner",
+        "head",
+        "moved_namespace",
+        "moved_name",
+        "moved_owner",
+        "refs",
+        "refs_more",
+        "set_visibility",
+        "set_gating",
+        "set_discussions_disabled",
+        "num",
+        "status",
+        "position",
+    ],
+);
+
+pub(super) static WEBHOOK_DELIVERY: Table = Table::new(
+    "webhook_delivery",
+    &["id"],
+    &[
+        "id",
+        "key",
+        "webhook_id",
+        "event_id",
+        "state",
+        "queued_ms",
+        "attempts",
+        "tried_ms",
+        "ended_ms",
+        "status",
+        "error",
+    ],
+);
 
 pub(super) static TABLES: &[&Table] = &[
     &SEQUENCE,
@@ -327,6 +397,10 @@ pub(super) static TABLES: &[&Table] = &[
     &BUCKET_FILE,
     &BUCKET_SPARE,
     &BUCKET_XORB,
+    &WEBHOOK,
+    &WEBHOOK_WATCH,
+    &WEBHOOK_EVENT,
+    &WEBHOOK_DELIVERY,
 ];
 
 /// A table whose rows carry a checksum.
@@ -637,7 +711,7 @@ mod tests {
         let (_directory, conn) = rows();
         assert_eq!(SEQUENCE.check(&conn).unwrap(), Vec::<String>::new());
         let sequences: i64 = conn.query_row("SELECT count(*) FROM sequence", [], |row| row.get(0)).unwrap();
-        assert_eq!(sequences, 12);
+        assert_eq!(sequences, 15);
     }
 
     #[test]

@@ -4,8 +4,9 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 
 use crate::{
     AccessRequestId, AccessStatus, BackingId, BlobState, BucketId, CollectionId, CollectionItemId,
-    DiscussionStatus, EventKind, Gating, HolderId, LinkState, LockId, Oid, OrgId, OrgRole, PackId, PackKind,
-    Proof, RepoId, RepoKind, RepoState, Sha256, TokenId, TokenRole, UploadId, UserId, Visibility, XetFileId,
+    DeliveryId, DeliveryState, DiscussionStatus, EventKind, EventSort, Gating, HolderId, LinkState, LockId,
+    Oid, OrgId, OrgRole, PackId, PackKind, Proof, RepoId, RepoKind, RepoState, Sha256, TokenId, TokenRole,
+    UploadId, UserId, Visibility, WebhookDomains, WebhookEventId, WebhookId, WebhookState, XetFileId,
     XetHash, XorbId,
 };
 
@@ -36,7 +37,9 @@ ids!(
     XetFileId,
     AccessRequestId,
     CollectionId,
-    CollectionItemId
+    CollectionItemId,
+    WebhookId,
+    WebhookEventId
 );
 
 macro_rules! codes {
@@ -72,6 +75,28 @@ codes! {
     LinkState { Live = 0, Removed = 1, Corrupt = 2 }
     DiscussionStatus { Draft = 0, Open = 1, Closed = 2, Merged = 3 }
     EventKind { Comment = 0, Status = 1, Title = 2, Commit = 3 }
+    WebhookState { Enabled = 0, Disabled = 1, Suspended = 2 }
+    EventSort {
+        Created = 0, Deleted = 1, Moved = 2, Content = 3, Config = 4, DiscussionOpened = 5, DiscussionChanged = 6,
+        Commented = 7, CommentChanged = 8
+    }
+    DeliveryState { Waiting = 0, Delivered = 1, GivenUp = 2, Gone = 3, Dropped = 4 }
+}
+
+/// One bit for each.
+impl ToSql for WebhookDomains {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(i64::from(self.repo) + 2 * i64::from(self.discussion)))
+    }
+}
+
+impl FromSql for WebhookDomains {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match i64::column_result(value)? {
+            bits @ 1..=3 => Ok(WebhookDomains { repo: bits & 1 != 0, discussion: bits & 2 != 0 }),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
 }
 
 impl ToSql for HolderId {
@@ -138,4 +163,4 @@ macro_rules! ulids {
     )*};
 }
 
-ulids!(PackId, UploadId, LockId);
+ulids!(PackId, UploadId, LockId, DeliveryId);

@@ -3,12 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use super::checksum::{DISCUSSION, DISCUSSION_EDIT, DISCUSSION_EVENT, REPO, Record};
-use super::{Database, DbError, DiscussionError, all};
+use super::{Database, DbError, DiscussionError, all, webhooks};
 use crate::{
     COMMENT_EDITS_MAX, Change, Comment, Conflict, DISCUSSION_BYTES_MAX, DISCUSSION_EVENTS_MAX, Discussion,
     DiscussionEdit, DiscussionEvent, DiscussionFilter, DiscussionNum, DiscussionStatus, EventKind, Expected,
-    Merged, NewCommitEvent, NewDiscussion, NewPull, Oid, Pull, PullEdit, RefEdit, RefOutcome, RepoId, Said,
-    UserId, Version, pull_ref,
+    Happened, Merged, NewCommitEvent, NewDiscussion, NewPull, Oid, Pull, PullEdit, RefEdit, RefOutcome,
+    RepoId, Said, UserId, Version, pull_ref,
 };
 
 macro_rules! discussion_sql {
@@ -211,6 +211,8 @@ impl Open<'_> {
         change(self, &mut comment)?;
         comment.write(self.conn)?;
         self.write()?;
+        let status = self.now("status")?;
+        self.tell_webhooks(Happened::CommentChanged { num, status, position })?;
         Ok(position)
     }
 
@@ -267,7 +269,21 @@ impl Open<'_> {
         ];
         DISCUSSION_EVENT.insert(self.conn, &values)?;
         self.row.set("events", position + 1)?;
+        let status = status.map_or_else(|| self.now("status"), Ok)?;
+        let happened = match kind {
+            EventKind::Comment if position == 0 => Happened::DiscussionOpened { num, status },
+            EventKind::Comment => Happened::Commented { num, status, position },
+            EventKind::Title | EventKind::Status => Happened::DiscussionChanged { num, status },
+            // The ref that moved is told of.
+            EventKind::Commit => return Ok(position),
+        };
+        self.tell_webhooks(happened)?;
         Ok(position)
+    }
+
+    fn tell_webhooks(&self, happened: Happened) -> Result<(), DbError> {
+        let repo = self.row.get("repo_id")?;
+        webhooks::tell(self.conn, self.now_ms, repo, webhooks::Domain::Discussion, || happened)
     }
 
     fn key(&self) -> rusqlite::Result<(RepoId, DiscussionNum)> {

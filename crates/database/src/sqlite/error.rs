@@ -156,6 +156,26 @@ pub enum DiscussionError {
 }
 
 #[derive(Debug, thiserror::Error)]
+pub enum WebhookError {
+    #[error("there is no such webhook")]
+    Gone,
+    #[error("there is no such delivery")]
+    NoDelivery,
+    /// What it is to watch is gone, or was never there.
+    #[error("there is nothing of that name to watch")]
+    NoTarget,
+    #[error("a user has at most {max} webhooks: delete one that is not needed")]
+    TooMany { max: i64 },
+    #[error("it is watched by {max} webhooks already, which is all that may")]
+    Crowded { max: i64 },
+    /// Nothing is sent again before it is enabled.
+    #[error("the webhook is disabled: enable it first")]
+    Disabled,
+    #[error(transparent)]
+    Db(#[from] DbError),
+}
+
+#[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     #[error(transparent)]
     Conflict(#[from] Conflict),
@@ -209,7 +229,16 @@ macro_rules! from_sqlite {
     )*};
 }
 
-from_sqlite!(BatchError, CreateError, ApplyError, PublishError, RegisterError, LockError, DiscussionError);
+from_sqlite!(
+    BatchError,
+    CreateError,
+    ApplyError,
+    PublishError,
+    RegisterError,
+    LockError,
+    DiscussionError,
+    WebhookError
+);
 
 /// What a write may fail with: the writer must be able to put its own failures in, and to see them.
 pub(super) trait WriteError: From<DbError> + Send + 'static {
@@ -243,5 +272,6 @@ write_errors!(
     RegisterError,
     LockError,
     DiscussionError,
+    WebhookError,
     CopyError
 );

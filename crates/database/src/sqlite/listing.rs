@@ -1,11 +1,11 @@
 //! What the hub knows of repositories beside git.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::checksum::{REPO, REPO_FACTS, REPO_HUB, REPO_RANK};
 use super::repos::{bump_acl, outdate_manifest};
-use super::{Database, DbError, all, search};
-use crate::{AsOf, Facts, FoundBy, Gating, Oid, RepoId, RepoSettings, Set, Visibility};
+use super::{Database, DbError, all, repos, search, webhooks};
+use crate::{AsOf, Facts, FoundBy, Gating, Happened, Oid, RepoId, RepoSettings, Set, Visibility};
 
 impl Database {
     /// Settings that are not given stay. All of them change at once, if the repo is `as_of`. Bumps acl_version.
@@ -15,7 +15,7 @@ impl Database {
         settings: RepoSettings,
         as_of: AsOf,
     ) -> Result<Set, DbError> {
-        self.write(move |conn, _| {
+        self.write(move |conn, now_ms| {
             let Some(mut row) = REPO.record(conn, "id = ?1 AND state = 0", [id])? else {
                 return Ok(Set::Gone);
             };
@@ -27,6 +27,7 @@ impl Database {
                 }
             }
             let RepoSettings { visibility, gating, discussions_disabled } = settings;
+            let before = config(conn, id)?;
             if let Some(visibility) = visibility {
                 row.set("visibility", visibility)?;
             }
@@ -36,10 +37,8 @@ impl Database {
             if let Some(visibility) = visibility {
                 REPO_RANK.change(conn, "repo_id = ?1", [id], |row| row.set("visibility", visibility))?;
             }
-            if gating.is_none() && discussions_disabled.is_none() {
-                return Ok(Set::Done);
-            }
             match REPO_HUB.record(conn, "repo_id = ?1", [id])? {
+                None if gating.is_none() && discussions_disabled.is_none() => {}
                 None => {
                     let (gating, disabled) =
                         (gating.unwrap_or(Gating::Off), discussions_disabled.unwrap_or(false));
@@ -55,6 +54,7 @@ impl Database {
                     row.write(conn)?;
                 }
             }
+            tell_config(conn, now_ms, id, before)?;
             Ok(Set::Done)
         })
         .await
@@ -69,18 +69,13 @@ impl Database {
     /// Bytes of the large objects that the repo links.
     pub fn large_bytes(&self, id: RepoId) -> Result<u64, DbError> {
         let sql = "SELECT bytes FROM repo_lfs WHERE repo_id = ?1";
-        let read = |conn: &rusqlite::Connection| {
-            Ok(conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?)
-        };
+        let read =
+            |conn: &Connection| Ok(conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?);
         Ok(self.read(read)?.unwrap_or(0))
     }
 
     pub fn discussions_disabled(&self, id: RepoId) -> Result<bool, DbError> {
-        let sql = "SELECT discussions_disabled FROM repo_hub WHERE repo_id = ?1";
-        let read = |conn: &rusqlite::Connection| {
-            Ok(conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?)
-        };
-        Ok(self.read(read)?.unwrap_or(false))
+        self.read(|conn| discussions_disabled(conn, id))
     }
 
     pub fn facts(&self, id: RepoId) -> Result<Option<Facts>, DbError> {
@@ -118,6 +113,43 @@ impl Database {
                    ORDER BY r.id LIMIT ?2";
         self.read(|conn| all(conn, sql, params![after, limit], |row| row.get(0)))
     }
+}
+
+/// What can be set of a live repo, as it is.
+fn config(conn: &Connection, id: RepoId) -> Result<Option<RepoSettings>, DbError> {
+    let Some(repo) = repos::by_id(conn, id)? else { return Ok(None) };
+    let disabled = discussions_disabled(conn, id)?;
+    Ok(Some(RepoSettings {
+        visibility: Some(repo.visibility),
+        gating: Some(repo.gating),
+        discussions_disabled: Some(disabled),
+    }))
+}
+
+/// Webhooks are told of what is not as it was.
+fn tell_config(
+    conn: &Connection,
+    now_ms: i64,
+    id: RepoId,
+    before: Option<RepoSettings>,
+) -> Result<(), DbError> {
+    let (Some(before), Some(now)) = (before, config(conn, id)?) else { return Ok(()) };
+    if before == now {
+        return Ok(());
+    }
+    let happened = || Happened::Config {
+        visibility: now.visibility.filter(|_| now.visibility != before.visibility),
+        gating: now.gating.filter(|_| now.gating != before.gating),
+        discussions_disabled: now
+            .discussions_disabled
+            .filter(|_| now.discussions_disabled != before.discussions_disabled),
+    };
+    webhooks::tell(conn, now_ms, id, webhooks::Domain::Repo, happened)
+}
+
+fn discussions_disabled(conn: &Connection, id: RepoId) -> Result<bool, DbError> {
+    let sql = "SELECT discussions_disabled FROM repo_hub WHERE repo_id = ?1";
+    Ok(conn.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?.unwrap_or(false))
 }
 
 fn tags_column(tags: &[String]) -> String {

@@ -32,6 +32,7 @@ mod search;
 mod snapshot;
 mod storage;
 mod users;
+mod webhooks;
 mod writer;
 mod xet;
 
@@ -42,7 +43,7 @@ use rusqlite::Connection;
 
 pub use error::{
     ApplyError, BatchError, CopyError, CreateError, DbError, DiscussionError, LockError, OpenError,
-    PublishError, RegisterError,
+    PublishError, RegisterError, WebhookError,
 };
 pub use repos::{Found, NewRepo};
 pub use storage::RepoStorage;
@@ -70,6 +71,8 @@ struct Inner {
     writer: Writer,
     known: Known,
     moved: Moved,
+    /// Notified after a commit that queued deliveries of webhooks.
+    queued: Arc<tokio::sync::Notify>,
 }
 
 /// What every request asks for: whose token it is, what they belong to, which repository is meant, and which object of it.
@@ -97,6 +100,8 @@ pub struct Stats {
     pub objects_bytes: u64,
     /// Batches that may still bring something.
     pub uploads_open: u64,
+    /// Deliveries of webhooks.
+    pub webhooks_waiting: u64,
 }
 
 impl Database {
@@ -104,7 +109,8 @@ impl Database {
     pub fn open(path: &Path, clock: Clock) -> Result<Database, OpenError> {
         let conn = schema::open_writer(path)?;
         let commits = Commits::default();
-        let writer = Writer::start(conn, commits.clone()).map_err(OpenError::Thread)?;
+        let queued = Arc::<tokio::sync::Notify>::default();
+        let writer = Writer::start(conn, commits.clone(), Arc::clone(&queued)).map_err(OpenError::Thread)?;
         let known = Known {
             tokens: Recent::new(commits.clone()),
             tokens_by_id: Recent::new(commits.clone()),
@@ -115,7 +121,8 @@ impl Database {
             repos: Recent::new(commits.clone()),
         };
         let moved = Moved::new(commits);
-        Ok(Database(Arc::new(Inner { clock, readers: Readers::new(path.to_owned()), writer, known, moved })))
+        let readers = Readers::new(path.to_owned());
+        Ok(Database(Arc::new(Inner { clock, readers, writer, known, moved, queued })))
     }
 
     pub fn schema_version(&self) -> i64 {
@@ -144,7 +151,8 @@ impl Database {
                               coalesce(sum(packs_count), 0), coalesce(sum(packs_bytes), 0),
                               (SELECT value FROM total WHERE name = 'objects'),
                               (SELECT value FROM total WHERE name = 'objects_bytes'),
-                              (SELECT count(*) FROM upload WHERE closed = 0)
+                              (SELECT count(*) FROM upload WHERE closed = 0),
+                              (SELECT coalesce(sum(waiting), 0) FROM webhook)
                        FROM repo WHERE state = 0";
             let stats = conn.prepare_cached(sql)?.query_row([], |row| {
                 Ok(Stats {
@@ -156,6 +164,7 @@ impl Database {
                     objects: row.get(5)?,
                     objects_bytes: row.get(6)?,
                     uploads_open: row.get(7)?,
+                    webhooks_waiting: row.get(8)?,
                 })
             })?;
             Ok(stats)

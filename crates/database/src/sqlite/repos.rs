@@ -5,8 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::checksum::{PACK, REDIRECT, REPO, REPO_HUB, REPO_LFS, Record};
 use super::{
     CreateError, Database, DbError, all, collections, discussions, next_id, packs, ranks, search, users,
+    webhooks,
 };
-use crate::{Gating, Repo, RepoId, RepoKind, RepoPath, RepoState, UserId, Visibility};
+use crate::{Gating, Happened, Repo, RepoId, RepoKind, RepoPath, RepoState, UserId, Visibility};
 
 /// Where `HEAD` of a new repo points; unborn until that branch is pushed.
 const HEAD_REF: &str = "refs/heads/main";
@@ -64,6 +65,7 @@ impl Database {
             if repo.lfs_incomplete {
                 REPO_LFS.insert(conn, &[&repo.id, &true, &0, &0])?;
             }
+            webhooks::tell(conn, now_ms, repo.id, webhooks::Domain::Repo, || Happened::Created)?;
             Ok(repo)
         })
         .await
@@ -120,7 +122,7 @@ impl Database {
     /// The old name redirects to the repo from now on; a redirect that stood at the new name goes. Bumps
     /// acl_version.
     pub async fn rename_repo(&self, id: RepoId, to: RepoPath) -> Result<Repo, CreateError> {
-        self.write(move |conn, _| {
+        self.write(move |conn, now_ms| {
             let Some(mut repo) = by_id(conn, id)?.filter(|repo| repo.state == RepoState::Live) else {
                 return Err(CreateError::NoRepo);
             };
@@ -128,6 +130,7 @@ impl Database {
                 return Err(CreateError::OtherKind);
             }
             let (to, from) = (claim(conn, &to, Some(id))?, repo.path.folded());
+            let watched = webhooks::watchers(conn, id, webhooks::Domain::Repo)?;
             REPO.change(conn, "id = ?1", [id], |row| {
                 row.set("namespace", to.namespace.as_str())?;
                 row.set("name", to.name())?;
@@ -139,6 +142,7 @@ impl Database {
                 REDIRECT.insert(conn, &[&to.kind, &from, &id])?;
                 search::set_name(conn, id, &to)?;
             }
+            webhooks::tell_moved(conn, now_ms, &repo, watched, &to)?;
             repo.path = to;
             repo.acl_version += 1;
             Ok(repo)
@@ -187,19 +191,20 @@ impl Database {
         blobs_until_ms: i64,
         generation: Option<i64>,
     ) -> Result<bool, DbError> {
-        self.write(move |conn, _| {
+        self.write(move |conn, now_ms| {
             let as_it_was = "id = ?1 AND state = 0 AND (?2 IS NULL OR generation = ?2)";
-            let deleted = REPO.change(conn, as_it_was, params![id, generation], |row| {
-                row.set("state", RepoState::Deleted)?;
-                row.set("packs_count", 0)?;
-                row.set("packs_bytes", 0)?;
-                row.set("maint_due_ms", None::<i64>)?;
-                row.set("pending", false)?;
-                bump_acl(row)
-            })?;
-            if deleted == 0 {
+            let Some(mut row) = REPO.record(conn, as_it_was, params![id, generation])? else {
                 return Ok(false);
-            }
+            };
+            webhooks::tell(conn, now_ms, id, webhooks::Domain::Repo, || Happened::Deleted)?;
+            webhooks::forget_repo(conn, id)?;
+            row.set("state", RepoState::Deleted)?;
+            row.set("packs_count", 0)?;
+            row.set("packs_bytes", 0)?;
+            row.set("maint_due_ms", None::<i64>)?;
+            row.set("pending", false)?;
+            bump_acl(&mut row)?;
+            row.write(conn)?;
             let live = "repo_id = ?1 AND state = 1";
             PACK.change(conn, live, [id], |row| packs::condemn(row, blobs_until_ms))?;
             conn.prepare_cached("DELETE FROM redirect WHERE repo_id = ?1")?.execute([id])?;

@@ -4,6 +4,86 @@
 
 -- Webhooks.
 
+INSERT INTO sequence (name, next, crc) VALUES ('webhook', 1, -329054267), ('webhook_event', 1, -240020551), ('webhook_delivery', 1, 761366314);
+
+CREATE TABLE webhook (
+    id INTEGER NOT NULL PRIMARY KEY,
+    account_id INTEGER NOT NULL REFERENCES account (id),
+    url TEXT NOT NULL,
+    secret TEXT,
+    domains INTEGER NOT NULL,            -- 1 repositories, 2 discussions, 3 both
+    state INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    waiting INTEGER NOT NULL,            -- deliveries; none unless it is enabled
+    due_ms INTEGER,                      -- of the first of them; set iff some wait
+    failures INTEGER NOT NULL,           -- attempts that failed since the last that did not
+    given_up INTEGER NOT NULL,           -- deliveries, since then
+    crc INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX webhook_by_account ON webhook (account_id, id);
+CREATE INDEX webhook_due ON webhook (due_ms) WHERE due_ms IS NOT NULL;
+
+-- A change of a repo asks first whether there is any row here, then for those of the repo and of its namespace.
+CREATE TABLE webhook_watch (
+    kind INTEGER NOT NULL,               -- 0 all repos of a user, 1 of an organisation, 2 a repo
+    target INTEGER NOT NULL,             -- its id
+    webhook_id INTEGER NOT NULL REFERENCES webhook (id),
+    position INTEGER NOT NULL,           -- among what the webhook watches
+    crc INTEGER NOT NULL,
+    PRIMARY KEY (kind, target, webhook_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX webhook_watch_by_webhook ON webhook_watch (webhook_id, position);
+
+-- What happened, as it was then: the repo may be gone. Lives as long as a delivery of it.
+CREATE TABLE webhook_event (
+    id INTEGER NOT NULL PRIMARY KEY,
+    repo_id INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    sort INTEGER NOT NULL,
+    kind INTEGER NOT NULL,               -- this, and the next five, of the repo
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    visibility INTEGER NOT NULL,
+    gating INTEGER NOT NULL,
+    owner INTEGER NOT NULL,
+    head BLOB CHECK (length(head) = 20), -- NULL: unborn
+    moved_namespace TEXT,                -- these three set iff it moved: to there
+    moved_name TEXT,
+    moved_owner INTEGER,
+    refs TEXT,                           -- set iff refs moved: `OLD NEW NAME`, one a line
+    refs_more INTEGER NOT NULL,          -- that moved, too
+    set_visibility INTEGER,              -- set iff it changed, as are the next two
+    set_gating INTEGER,
+    set_discussions_disabled INTEGER,
+    num INTEGER,                         -- set iff it is of a discussion
+    status INTEGER,                      -- of that one, afterwards
+    position INTEGER,                    -- set iff it is of a comment
+    crc INTEGER NOT NULL
+) STRICT;
+
+-- One event on its way to one webhook, which gets them in the order of `id`.
+CREATE TABLE webhook_delivery (
+    id INTEGER NOT NULL PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE CHECK (length(key) = 16),   -- what the target knows it by
+    webhook_id INTEGER NOT NULL REFERENCES webhook (id),
+    event_id INTEGER NOT NULL REFERENCES webhook_event (id),
+    state INTEGER NOT NULL,
+    queued_ms INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    tried_ms INTEGER,                    -- the last time
+    ended_ms INTEGER,                    -- set iff it waits no more
+    status INTEGER,                      -- what the target answered last
+    error TEXT,
+    crc INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX webhook_delivery_waiting ON webhook_delivery (webhook_id, id) WHERE state = 0;
+CREATE INDEX webhook_delivery_ended ON webhook_delivery (webhook_id, id) WHERE state <> 0;
+CREATE INDEX webhook_delivery_by_end ON webhook_delivery (ended_ms) WHERE state <> 0;
+CREATE INDEX webhook_delivery_by_event ON webhook_delivery (event_id);
+
 -- Buckets.
 
 INSERT INTO sequence (name, next, crc) VALUES ('bucket', 1, 2103987707);

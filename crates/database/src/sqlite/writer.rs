@@ -6,16 +6,17 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::error::WriteError;
 use super::recent::Commits;
-use super::{DbError, schema};
+use super::{DbError, schema, webhooks};
 use crate::fault;
 
 /// Jobs that may wait; callers beyond it wait for a place.
@@ -50,11 +51,12 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(conn: Connection, commits: Commits) -> std::io::Result<Writer> {
+    /// `queued` is notified after each commit that queued deliveries of webhooks.
+    pub(super) fn start(conn: Connection, commits: Commits, queued: Arc<Notify>) -> std::io::Result<Writer> {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("rows-writer".to_owned())
-            .spawn(move || serve(conn, jobs, commits))?;
+            .spawn(move || serve(conn, jobs, commits, &queued))?;
         Ok(Writer { queue: Some(queue), thread: Mutex::new(Some(thread)) })
     }
 
@@ -164,7 +166,7 @@ where
 }
 
 /// The thread's life.
-fn serve(conn: Connection, mut jobs: mpsc::Receiver<Message>, commits: Commits) {
+fn serve(conn: Connection, mut jobs: mpsc::Receiver<Message>, commits: Commits, queued: &Notify) {
     conn.wal_hook(Some(|_, pages| {
         WAL_PAGES.set(u32::try_from(pages).unwrap_or(0));
         Ok(())
@@ -176,6 +178,9 @@ fn serve(conn: Connection, mut jobs: mpsc::Receiver<Message>, commits: Commits) 
             Some(Message::Stop(done)) => break Some(done),
             Some(Message::Job(first)) => {
                 let stop = batch(&conn, first, &mut jobs, &commits);
+                if webhooks::take_queued() {
+                    queued.notify_one();
+                }
                 if stop.is_some() {
                     break stop;
                 }

@@ -21,4 +21,5 @@ mod repos;
 mod sqlite;
 mod support;
 mod users;
+mod webhooks;
 mod xet;

@@ -74,7 +74,7 @@ fn html(text: &str) -> String {
 }
 
 /// Names an event for ever, as 24 hexadecimal digits: the repository, the discussion, the place in it.
-fn event_id(discussion: &Discussion, position: i64) -> String {
+pub(crate) fn event_id(discussion: &Discussion, position: i64) -> String {
     format!("{:08x}{:08x}{position:08x}", discussion.repo.0, discussion.num)
 }
 

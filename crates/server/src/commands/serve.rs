@@ -39,7 +39,7 @@ pub(super) fn run(mut config: Config, arguments: cli::Serve) -> Result<(), Comma
     served
 }
 
-async fn serve(config: Config) -> Result<(), CommandError> {
+async fn serve(mut config: Config) -> Result<(), CommandError> {
     // From here on a signal asks for an orderly end, also while starting.
     let mut signals = Signals::new()?;
     let data_dir = DataDir::create(&config.storage.data_dir)?;
@@ -47,6 +47,8 @@ async fn serve(config: Config) -> Result<(), CommandError> {
     // Before the first start: a token that nobody gets to see is of no use.
     let listener =
         TcpListener::bind(address).await.map_err(|source| CommandError::Listen { address, source })?;
+    // Port 0 is no longer what it says: webhooks must not go there.
+    config.server.listen = listener.local_addr()?;
     let node = Node::open(config, data_dir).await?;
     // What the bucket enforces decides how the first upload goes. One that does not answer holds up nothing else.
     let examined = tokio::time::timeout(EXAMINE_WITHIN, place::examine_if_due(&node.objects)).await;

@@ -8,6 +8,7 @@ mod load;
 mod network;
 mod objects;
 pub mod units;
+mod webhooks;
 mod xet;
 
 use std::fmt;
@@ -22,6 +23,7 @@ pub use load::{ConfigError, environment, load};
 pub use network::{Network, NetworkError};
 pub use objects::{Lfs, Secret, SecretError, StorageUrl, StorageUrlError};
 pub use units::{Size, Span};
+pub use webhooks::{Allowed, AllowedError, Webhooks};
 pub use xet::{DedupScope, Xet};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,7 @@ pub struct Config {
     pub auth: Auth,
     pub repos: Repos,
     pub maintenance: Maintenance,
+    pub webhooks: Webhooks,
     pub log: Log,
 }
 

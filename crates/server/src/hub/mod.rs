@@ -16,6 +16,7 @@ mod refs;
 mod repos;
 mod resolve;
 mod search;
+mod webhooks;
 mod xet;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -102,6 +103,7 @@ pub(crate) async fn dispatch(
         }
         HubRoute::People(route) => of_people(call, route).await,
         HubRoute::Buckets(route) => buckets::dispatch(call, route).await,
+        HubRoute::Webhooks(route) => webhooks::dispatch(call, route).await,
         HubRoute::Refused { what } => {
             call.discard().await;
             Err(Error::NotImplemented(format!("this hub does not support {what}")))

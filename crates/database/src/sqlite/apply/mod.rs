@@ -6,10 +6,10 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::checksum::{PACK, REF, REF_LOG, REPO, Record};
 use super::objects::{self, links};
-use super::{ApplyError, Database, DbError, discussions, locks, maintenance, packs, writer::Sort};
+use super::{ApplyError, Database, DbError, discussions, locks, maintenance, packs, webhooks, writer::Sort};
 use crate::{
-    Applied, BlobState, Change, Conflict, DiscussionNum, HeadEdit, NewPack, Oid, PackContent, PackId,
-    PullEdit,
+    Applied, BlobState, Change, Conflict, DiscussionNum, Happened, HeadEdit, NewPack, Oid, PackContent,
+    PackId, PullEdit, RefMoved, WEBHOOK_REFS_MAX,
 };
 use refs::Plan;
 
@@ -68,7 +68,22 @@ pub(super) fn apply(
     discussions::tell_pulls(conn, now_ms, change, &plan.outcomes, pulls, &opened)?;
     let head_ref = target.head_after(conn, change)?;
     target.update(conn, now_ms, change, &plan, &leaving, &head_ref)?;
+    if !plan.moves.is_empty() {
+        webhooks::tell(conn, now_ms, change.repo, webhooks::Domain::Repo, || content(change, &plan))?;
+    }
     Ok((Applied { generation, refs: plan.outcomes }, opened))
+}
+
+/// What webhooks are told of the refs that moved.
+fn content(change: &Change, plan: &Plan) -> Happened {
+    let moved = plan.moves.iter().take(WEBHOOK_REFS_MAX).map(|step| {
+        let edit = &change.refs[step.edit];
+        RefMoved { name: edit.name.clone(), old: step.old, new: edit.new }
+    });
+    Happened::Content {
+        refs: moved.collect(),
+        more: plan.moves.len().saturating_sub(WEBHOOK_REFS_MAX) as u64,
+    }
 }
 
 fn changes_anything(change: &Change, target: &Target, plan: &Plan) -> bool {
