@@ -494,6 +494,7 @@ def test_a_dead_target_is_given_up_after_a_day(local, receiver):
     hub.fsck()
 
 
+@pytest.mark.alone
 def test_a_flood_for_a_dead_target(local, receiver):
     """Commits are as fast as without it, memory and rows stay bounded, and other webhooks are served."""
     hub, api = local
