@@ -420,6 +420,21 @@ def test_one_that_hangs_holds_up_itself_alone(local, receiver):
     hang.go.set()
 
 
+def test_one_user_s_targets_hold_up_nobody_else_s(fresh_hub, receiver):
+    hub = fresh_hub(settings={**LOCAL, "webhooks.concurrency": "4", "webhooks.timeout": "20s"})
+    api, bob, hang = HubApi(hub.url, hub.admin_token), HubApi(hub.url, hub.user("bob")), Hang()
+    assert api.create("admin/x", private=False).status == 200
+    for number in range(8):
+        receiver.answers(f"/hangs{number}", hang)
+        create(api, f"{receiver.url}/hangs{number}", "model:admin/x")
+    create(bob, f"{receiver.url}/bob", "model:admin/x")
+    for number in range(5):
+        branch(api, "admin/x", f"b{number}")
+    receiver.wait("/bob", 5, seconds=15)
+    assert metrics.read(hub)["granary_webhook_delivered_total"] <= 5 and metrics.read(hub)["granary_webhook_failed_total"] == 0, "the others hang still"
+    hang.go.set()
+
+
 def test_redirects_are_not_followed(local, receiver):
     hub, api = local
     for number, goes in enumerate(["http://169.254.169.254/latest/meta-data/", f"{hub.url}/api/repos/create", f"{receiver.url}/inside", "file:///etc/passwd"]):

@@ -312,6 +312,15 @@ async fn what_waits_and_what_is_kept_is_bounded() {
     assert_eq!((waiting as i64, states.len() - waiting), (WEBHOOK_WAITING_MAX, 4));
     assert_eq!(hub.db.stats().unwrap().webhooks_waiting, WEBHOOK_WAITING_MAX as u64);
     hub.assert_sound();
+    hub.move_refs(u32::try_from(WEBHOOK_LOG_MAX / 2).unwrap()).await;
+    let log = hub.db.deliveries(webhook.id, None, 2000).unwrap();
+    assert_eq!(log.len() as i64, WEBHOOK_WAITING_MAX + WEBHOOK_LOG_MAX);
+    // The very one that has to make room for it.
+    let last = log.last().unwrap();
+    let again = hub.db.replay(webhook.id, last.id).await.unwrap();
+    assert_eq!(hub.db.deliveries(webhook.id, None, 1).unwrap()[0].id, again);
+    assert!(hub.db.replay(webhook.id, last.id).await.is_err());
+    hub.assert_sound();
     hub.db.enable_webhook(webhook.id, false).await.unwrap();
     assert_eq!(hub.states(&webhook).len() as i64, WEBHOOK_LOG_MAX);
     hub.assert_sound();
