@@ -408,7 +408,10 @@ mod tests {
         let counters = lfs::Counters::default();
         counters.bytes_in.store(5 << 40, Ordering::Relaxed);
         counters.presigned_part.store(3, Ordering::Relaxed);
-        let reading = Reading { staging_bytes: 77, lfs: Lfs::new(&counters), ..Reading::default() };
+        let sent = webhooks::Counters::default();
+        sent.delivered.store(12, Ordering::Relaxed);
+        let (lfs, webhooks) = (Lfs::new(&counters), Webhooks::new(&sent));
+        let reading = Reading { staging_bytes: 77, lfs, webhooks, ..Reading::default() };
         let page = metrics.render(&reading).unwrap();
         for line in [
             "granary_http_requests_total{route=\"git.upload-pack\",method=\"POST\",status=\"200\"} 1",
@@ -420,6 +423,7 @@ mod tests {
             "granary_staging_bytes 77",
             "granary_lfs_bytes_in_total 5497558138880.0",
             "granary_lfs_presigned_total{operation=\"part\"} 3",
+            "granary_webhook_delivered_total 12.0",
         ] {
             assert!(page.lines().any(|got| got == line), "{line} is not in\n{page}");
         }

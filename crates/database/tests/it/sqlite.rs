@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use database::{Change, Clock, Database, NewUpload, OpenError, PackId, Proof, Publish, Sha256, UploadId};
+use database::{
+    Change, Clock, Database, NewUpload, NewWebhook, OpenError, PackId, Proof, Publish, Sha256, UploadId,
+    UserId, Watch, WebhookDomains,
+};
 use rusqlite::Connection;
 
 use crate::support::{Hub, change, create, hub, new_repo, oid, open, pack, update};
@@ -73,7 +76,7 @@ async fn closing_leaves_one_file() {
 
 /// A small push dirties one leaf each of `ref`, `ref_log`, `repo`, `pack`, `pack_by_repo`. Every third one
 /// appends a leaf to `pack`, which also touches its parent and the header page; and the leaves of `ref_log`
-/// are split now and then.
+/// are split now and then. That others are watched adds nothing.
 #[tokio::test]
 async fn a_small_push_writes_few_pages() {
     let hub = hub().await;
@@ -84,6 +87,12 @@ async fn a_small_push_writes_few_pages() {
         hub.db.apply(change(repo.id, refs)).await.unwrap();
     }
     hub.apply(vec![create("refs/heads/main", oid(1))]).await;
+    // What happens elsewhere is watched.
+    let other = hub.db.find_repo(&"acme/m0".parse().unwrap()).unwrap();
+    let Some(database::Found::Repo(other)) = other else { panic!("it was made above") };
+    let domains = WebhookDomains { repo: true, discussion: true };
+    let (url, secret, watched) = ("http://ci/".to_owned(), None, vec![Watch::Repo(other.id)]);
+    hub.db.create_webhook(NewWebhook { owner: UserId(1), url, secret, domains, watched }).await.unwrap();
     // Begin with an empty log, so that no checkpoint comes between.
     hub.db.close().await;
     let hub = Hub { db: open(&hub.directory, &hub.clock), ..hub };

@@ -89,7 +89,11 @@ async fn what_is_watched_is_told_of() {
     assert_eq!(hub.told(&of_org).await, []);
 
     let other = hub.db.create_repo(new_repo("Acme/other")).await.unwrap();
-    assert_eq!((hub.told(&of_user).await, hub.told(&of_repo).await), (vec![Happened::Created], vec![]));
+    for (webhook, expected) in
+        [(&of_user, vec![Happened::Created]), (&twice, vec![Happened::Created]), (&of_repo, vec![])]
+    {
+        assert_eq!(hub.told(webhook).await, expected);
+    }
     // Both namespaces are told of a move between them, and who watches the repo still does.
     let moved = hub.db.rename_repo(hub.repo.id, path("lab/model")).await.unwrap();
     let to = Happened::Moved { to: moved.path, owner: org.id.0 };
@@ -307,6 +311,15 @@ async fn what_waits_and_what_is_kept_is_bounded() {
     let waiting = states.iter().filter(|state| **state == DeliveryState::Waiting).count();
     assert_eq!((waiting as i64, states.len() - waiting), (WEBHOOK_WAITING_MAX, 4));
     assert_eq!(hub.db.stats().unwrap().webhooks_waiting, WEBHOOK_WAITING_MAX as u64);
+    hub.assert_sound();
+    hub.move_refs(u32::try_from(WEBHOOK_LOG_MAX / 2).unwrap()).await;
+    let log = hub.db.deliveries(webhook.id, None, 2000).unwrap();
+    assert_eq!(log.len() as i64, WEBHOOK_WAITING_MAX + WEBHOOK_LOG_MAX);
+    // The very one that has to make room for it.
+    let last = log.last().unwrap();
+    let again = hub.db.replay(webhook.id, last.id).await.unwrap();
+    assert_eq!(hub.db.deliveries(webhook.id, None, 1).unwrap()[0].id, again);
+    assert!(hub.db.replay(webhook.id, last.id).await.is_err());
     hub.assert_sound();
     hub.db.enable_webhook(webhook.id, false).await.unwrap();
     assert_eq!(hub.states(&webhook).len() as i64, WEBHOOK_LOG_MAX);

@@ -60,6 +60,11 @@ impl Hub {
         Ok(json!({ "webhook": self.webhook_document(identity, &webhook)? }))
     }
 
+    /// To be asked before anything is done for somebody who makes or changes a webhook.
+    pub fn may_have_webhooks(&self, identity: &Identity) -> Result<(), HubError> {
+        writer(identity).map(drop)
+    }
+
     /// Whether `given.url` may be called is for the caller to decide.
     pub async fn create_webhook(&self, identity: &Identity, given: Given) -> Result<Value, HubError> {
         let principal = writer(identity)?;

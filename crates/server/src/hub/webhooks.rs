@@ -20,13 +20,13 @@ pub(super) async fn dispatch(mut call: Call<'_>, route: WebhookRoute) -> Result<
             Ok(page(&call, log))
         }
         WebhookRoute::Create => {
-            let given = given(&mut call).await?;
+            let given = given(&mut call, &identity).await?;
             let hub = call.hub().clone();
             let made = async move { hub.create_webhook(&identity, given).await };
             Ok(json(&call.to_its_end(made).await?))
         }
         WebhookRoute::Edit { id } => {
-            let given = given(&mut call).await?;
+            let given = given(&mut call, &identity).await?;
             let hub = call.hub().clone();
             let edited = async move { hub.edit_webhook(&identity, &id, given).await };
             Ok(json(&call.to_its_end(edited).await?))
@@ -48,8 +48,10 @@ pub(super) async fn dispatch(mut call: Call<'_>, route: WebhookRoute) -> Result<
     }
 }
 
-/// A url is looked at before anything is written: whoever asks is told what is wrong with it.
-async fn given(call: &mut Call<'_>) -> Result<Given, Error> {
+/// A url is looked at before anything is written: whoever asks is told what is wrong with it. Names are looked up for
+/// nobody else than those who may have webhooks.
+async fn given(call: &mut Call<'_>, identity: &auth::Identity) -> Result<Given, Error> {
+    call.hub().may_have_webhooks(identity)?;
     let given: Given = call.json().await?;
     call.server.node.writable()?;
     if let Some(url) = given.url.as_ref().filter(|url| url.len() <= ::hub::webhooks::URL_BYTES_MAX) {

@@ -176,18 +176,19 @@ pub(super) fn queue(
     event: WebhookEventId,
 ) -> Result<Option<DeliveryId>, DbError> {
     let Some(mut hook) = WEBHOOK.record(conn, "id = ?1 AND state = 0", [id])? else { return Ok(None) };
-    let mut waiting: i64 = hook.get("waiting")?;
-    if waiting >= WEBHOOK_WAITING_MAX {
-        let dropped = end_waiting(conn, now_ms, id, "too many events waited for this webhook", 1)?;
-        waiting -= i64::try_from(dropped).unwrap_or(0);
-        trim(conn, id)?;
-    }
     let (place, key) = (next_id(conn, "webhook_delivery")?, DeliveryId(ulid::Ulid::new()));
     let (state, none) = (DeliveryState::Waiting, None::<i64>);
     let row: [&dyn ToSql; 11] =
         [&place, &key, &id, &event, &state, &now_ms, &0, &none, &none, &none, &None::<String>];
     WEBHOOK_DELIVERY.insert(conn, &row)?;
-    hook.set("waiting", waiting + 1)?;
+    let mut waiting = hook.get::<i64>("waiting")? + 1;
+    if waiting > WEBHOOK_WAITING_MAX {
+        let dropped = end_waiting(conn, now_ms, id, "too many events waited for this webhook", 1)?;
+        waiting -= i64::try_from(dropped).unwrap_or(0);
+        // Not before the event has this delivery too, as it may have no other then.
+        trim(conn, id)?;
+    }
+    hook.set("waiting", waiting)?;
     if hook.get::<Option<i64>>("due_ms")?.is_none() {
         hook.set("due_ms", now_ms)?;
     }
