@@ -23,6 +23,7 @@ pub mod downloads;
 mod error;
 pub mod facts;
 pub mod files;
+mod gated_fields;
 pub mod history;
 pub mod info;
 mod kept;
