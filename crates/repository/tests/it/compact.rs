@@ -278,7 +278,8 @@ fn a_closure_shares_the_packs_that_are_in_it_and_need_no_other() {
         let found = closure(&s, &Options::default(), &CONTEXT).unwrap();
         let mut expected: Vec<_> = shared.iter().map(|&at| ids[at]).collect();
         let mut actual: Vec<_> = found.shared.iter().map(|pack| pack.id()).collect();
-        (expected.sort(), actual.sort());
+        expected.sort();
+        actual.sort();
         assert_eq!(actual, expected);
         let made = found.rest.map(|new| open(&new, PackKind::Receive, 1));
         assert_eq!(made.as_ref().map_or(0, Pack::objects), rest);
