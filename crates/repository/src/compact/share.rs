@@ -47,8 +47,11 @@ fn lies_in(pack: &Pack, wanted: &[Oid]) -> bool {
 
 /// No object is a delta on one of another pack. Only packs of kind `Api` have such, but this looks at all.
 fn stands_alone(pack: &Pack) -> Result<bool, CompactError> {
-    for index in 0..pack.objects() {
-        let entry = pack.entry(index).map_err(|source| CompactError::Pack { pack: pack.id(), source })?;
+    // From the front to the back of the file, which may be large and not in memory.
+    for nth in 0..pack.objects() {
+        let entry = pack
+            .entry(pack.in_pack_order(nth))
+            .map_err(|source| CompactError::Pack { pack: pack.id(), source })?;
         if let EntryHeader::RefDelta { base } = entry.header
             && pack.find(&base).is_none()
         {
