@@ -151,6 +151,46 @@ def test_killed_at(stopped_hub, git, tmp, long_run, point):
     assert_no_litter(hub)
 
 
+@pytest.mark.parametrize("point", ["apply.before-commit", "apply.after-commit", "sweep.deleted"])
+def test_a_duplicate_killed_at(stopped_hub, git, tmp, point):
+    """All of it is there or nothing, and its packs stay as long as one of the two has them."""
+    hub = stopped_hub(debug=True).start()
+    hub.repo(REPO)
+    expected = prepare(hub)
+    copy = "admin/copy"
+    duplicate = lambda: HubApi(hub.url, hub.admin_token).post(f"/api/models/{REPO}/duplicate", {"repository": copy})
+    if point == "sweep.deleted":
+        assert duplicate().status == 200
+        hub.run("repo", "delete", REPO)
+        sweep(hub, 0)  # the rows of one go, the bytes stay
+        hub.fsck()
+    hub.stop()
+    hub.start(may_die=True, GRANARY_FAULT=point)
+    if point == "sweep.deleted":
+        hub.run("repo", "delete", copy)
+        sweep(hub, 0)
+    else:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            duplicate()
+    hub.wait_killed()
+    hub.fsck()
+    hub.start()
+    if point != "sweep.deleted":
+        connection = Connection(hub.url, hub.admin_token)
+        there = point == "apply.after-commit"
+        assert {name: connection.refs(copy).get(name) for name in expected} == (expected if there else dict.fromkeys(expected))
+        assert_nothing_lost(hub, git, tmp, expected)
+        hub.run("repo", "delete", REPO)
+        sweep(hub, 0)
+        hub.fsck()
+        if there:
+            git.clone(hub.git_url(copy, hub.admin_token), tmp / "copy.git", "--mirror").fsck()
+        hub.run("repo", "delete", copy)
+    sweep(hub, 0)
+    hub.fsck()
+    assert not [path for path in (hub.data / "packs").rglob("*") if path.is_file()]
+
+
 def prepare_or_extend(hub, number):
     if number == 0:
         return prepare(hub)

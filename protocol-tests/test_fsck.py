@@ -1,5 +1,6 @@
 """`granary fsck` finds one flipped bit in every kind of blob and row, and names what is wrong."""
 
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ from harness.api import HubApi, file
 from harness.hub import Hub
 from harness.lfs_api import Api
 from harness.load import Connection, History
+from harness.xet import Cas, File
 
 @pytest.fixture(scope="module")
 def sound(run_directory):
@@ -42,6 +44,8 @@ def sound(run_directory):
     discussion(hub, path, token)
     people(hub, token)
     webhook(hub, path, token)
+    bucket(hub, token)
+    assert HubApi(hub.url, token).post(f"/api/models/{path}/duplicate", {"repository": "alice/copy"}).status == 200
     hub.stop()
     hub.fsck()
     with sqlite3.connect(hub.data / "granary.db") as rows:
@@ -49,6 +53,7 @@ def sound(run_directory):
                              " count(*) filter (where inline is null and state = 1), count(*) filter (where state = 2) from pack").fetchone()
         assert all(kinds), f"inline, stored and condemned packs: {kinds}"
         assert rows.execute("select count(*) from ref where peeled is not null").fetchone()[0]
+        assert rows.execute("select count(*) from pack_share").fetchone()[0]
     rows.close()
     return hub
 
@@ -97,6 +102,19 @@ def webhook(hub, path, token):
     assert api.post(f"/api/models/{path}/branch/dropped", {}).status == 200
     assert api.post(f"{at}/disable").status == api.post(f"{at}/enable").status == 200
     assert api.post(f"/api/models/{path}/branch/waiting", {}).status == 200
+
+
+def bucket(hub, token):
+    """With files at paths and at none, one that left, and a former name."""
+    api = HubApi(hub.url, token)
+    assert api.post("/api/buckets/admin/before", {}).status == 200
+    cas = Cas(hub, token, "buckets/admin/before")
+    one, two, three = (cas.upload(File.of(lfs.content(1000, seed)).saying(flags=1 << 31)).name for seed in ("one", "two", "three"))
+    for operations in ([{"type": "addFile", "path": "a/b", "xetHash": one, "mtime": 5, "contentType": "text/plain"}, {"type": "addFile", "path": "c", "xetHash": two}],
+                       [{"type": "deleteFile", "path": "c"}]):
+        done = api.post("/api/buckets/admin/before/batch", b"\n".join(json.dumps(operation).encode() for operation in operations))
+        assert done.status == 200 and not done.json()["failed"] and three, done.body
+    assert api.post("/api/repos/move", {"fromRepo": "admin/before", "toRepo": "admin/after", "type": "bucket"}).status == 200
 
 
 @pytest.fixture
@@ -193,19 +211,21 @@ ROWS = {
     "ref.peeled missing": "update ref set peeled = null where peeled is not null",
     "ref.peeled too much": "update ref set peeled = oid where name = 'refs/heads/main'",
     "ref.name refused by git": "update ref set name = 'refs/heads/ma..in' where name = 'refs/heads/main'",
-    "ref.name clashes": "update ref set name = 'refs/heads/main/x' where name = 'refs/heads/small'",
-    "ref.repo_id": "update ref set repo_id = 999 where name = 'refs/heads/small'",
-    "ref lost": "delete from ref where name = 'refs/heads/small'",
-    "ref is a tree": "update ref set oid = (select oid from ref where name = 'refs/tags/v1') where name = 'refs/heads/small'",
+    "ref.name clashes": "update ref set name = 'refs/heads/main/x' where name = 'refs/heads/small' and repo_id = 1",
+    "ref.repo_id": "update ref set repo_id = 999 where name = 'refs/heads/small' and repo_id = 1",
+    "ref lost": "delete from ref where name = 'refs/heads/small' and repo_id = 1",
+    "ref is a tree": "update ref set oid = (select oid from ref where name = 'refs/tags/v1') where name = 'refs/heads/small' and repo_id = 1",
     "pack.objects": "update pack set objects = objects + 1 where state = 1 and inline is null",
     "pack.bytes": "update pack set bytes = bytes + 1 where state = 1 and inline is null",
     "pack.bytes inline": "update pack set bytes = bytes + 1 where state = 1 and inline is not null",
     "pack.closure": "update pack set closure = 1 where state = 1",
     "pack.kind": "update pack set kind = 77 where state = 1",
     "pack.state": "update pack set state = 9 where state = 1 and inline is not null",
-    "pack.repo_id": "update pack set repo_id = 999 where state = 1 and inline is null",
+    "pack.repo_id": "update pack set repo_id = 999 where state = 1 and inline is null and repo_id = 1",
     "pack.id": "update pack set id = x'11111111111111111111111111111111' where rowid = (select max(rowid) from pack where state = 1 and inline is null)",
     "pack lost": "delete from pack where state = 1 and inline is not null",
+    "pack_share lost": "delete from pack_share",
+    "pack_share.repo_id": "update pack_share set repo_id = 999 where repo_id = (select max(repo_id) from pack_share)",
     "pack.not_before_ms": "update pack set not_before_ms = null where state = 2",
     "pack.inline lost": "update pack set inline = null where state = 1 and inline is not null",
     "repo.folded": "update repo set folded = 'alice/else' where name = 'r'",
@@ -221,8 +241,8 @@ ROWS = {
     "token.account_id": "update token set account_id = 999",
     "redirect.repo_id": "update redirect set repo_id = 999",
     "redirect.folded": "update redirect set folded = 'Alice/Before'",
-    "ref_log.repo_id": "update ref_log set repo_id = 999 where name = 'refs/heads/small'",
-    "ref_log lost": "delete from ref_log where name = 'refs/heads/small'",
+    "ref_log.repo_id": "update ref_log set repo_id = 999 where name = 'refs/heads/small' and repo_id = 1",
+    "ref_log lost": "delete from ref_log where name = 'refs/heads/small' and repo_id = 1",
     "ref_log.new": "update ref_log set new = x'2222222222222222222222222222222222222222' where name = 'refs/heads/small' "
                    "and generation = (select max(generation) from ref_log where name = 'refs/heads/small')",
     "sequence.next": "update sequence set next = 1 where name = 'repo'",

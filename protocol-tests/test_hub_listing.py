@@ -1,5 +1,7 @@
 """Lists of repositories and search: what is found, in which order, by whom; downloads that are counted."""
 
+import socket
+import threading
 import time
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from harness import wait
 from harness.api import HubApi, file
 from harness.hf import NEWEST, Hf
-from harness.hub import Hub
+from harness.hub import HOST, Hub
 
 shows = pytest.mark.shows
 newest = pytest.mark.client("huggingface_hub", NEWEST)
@@ -104,6 +106,16 @@ def test_orders_and_pages(hub, api, word):
     rows = {row["id"]: row for row in api.get(f"/api/models?search={word}&expand=likes&expand=trendingScore&expand=downloadsAllTime").json()}
     assert rows[names[1]] == {"_id": rows[names[1]]["_id"], "id": names[1], "likes": 3, "trendingScore": 30, "downloadsAllTime": 0}
     assert api.get(f"/api/models/{names[4]}").json()["likes"] == 2
+
+
+@pytest.mark.covers("hub.list", "hub.quicksearch")
+def test_lists_search_names_and_quicksearch_cards_too(hub, api, word):
+    """`search` of lists is "a string that will be contained in the returned model ids", as huggingface_hub documents it, in
+    whatever order is asked for; names first and then cards is what quicksearch has."""
+    named = made(api, f"alice/{word}-named")
+    card = made(api, f"alice/other{next(hub.names)}", card=f"about {word}")
+    assert ids(api.get(f"/api/models?search={word}")) == [named]
+    assert [row["id"] for row in api.get(f"/api/quicksearch?q={word}&type=model").json()["models"]] == [named, card]
 
 
 @pytest.mark.covers("hub.tags", "hub.quicksearch", "hub.trending")
@@ -238,3 +250,51 @@ def test_heads_are_counted_without_a_write_each(tmp):
     assert wal.stat().st_size - before < 300 * 2048
     assert counted(hub, api, f"models/{model}") == (300, 300)
     hub.stop()
+
+
+def flood(hub, path, count, at_once=50):
+    """HEADs over one kept-alive connection, each batch sent before its answers are read; all must succeed."""
+    request = f"HEAD {path} HTTP/1.1\r\nHost: {HOST}:{hub.port}\r\n\r\n".encode()
+    with socket.create_connection((HOST, hub.port), timeout=60) as connection:
+        for _ in range(count // at_once):
+            connection.sendall(request * at_once)
+            answers = b""
+            while answers.count(b"\r\n\r\n") < at_once:
+                received = connection.recv(1 << 16)
+                assert received, "the connection was closed"
+                answers += received
+            assert answers.count(b"HTTP/1.1 200 ") == at_once, answers[:500]
+
+
+def commits(wal):
+    """Transactions in the log of the rows, and which log that is: the last page of each says how large the database is then."""
+    data = wal.read_bytes()
+    page, salt = int.from_bytes(data[8:12], "big"), data[16:24]
+    frames = [data[at : at + 24] for at in range(32, len(data) - page - 23, 24 + page)]
+    return sum(frame[8:16] == salt and frame[4:8] != b"\0" * 4 for frame in frames), salt
+
+
+def test_a_flood_of_heads_is_counted_in_few_transactions(tmp):
+    hub = Hub(tmp / "hub", debug=True).start()
+    api = HubApi(hub.url, hub.user("alice"))
+    model = made(api, "alice/model")
+    api.commit(f"models/{model}", file("config.json", "{}"))
+    assert counted(hub, api, f"models/{model}") == (0, 0)
+    connections, each = 8, 4000
+    before, log = commits(hub.data / "granary.db-wal")
+    started = time.monotonic()
+    threads = [threading.Thread(target=flood, args=(hub, f"/{model}/resolve/main/config.json", each)) for _ in range(connections)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    seconds = time.monotonic() - started
+    assert seconds < 120
+    after, same = commits(hub.data / "granary.db-wal")
+    assert log == same, "the log was begun anew, and cannot be counted"
+    print(f"{connections * each / seconds:,.0f} HEADs/s, {after - before} transactions")
+    # Every ten seconds those of all requests since, and what else is looked after now and then.
+    assert after - before <= 5 + seconds
+    assert counted(hub, api, f"models/{model}") == (connections * each, connections * each)
+    hub.stop()
+    hub.fsck()

@@ -117,6 +117,76 @@ def test_who_asks_is_let_in_by_the_owner(hub, api, gated, someone):
     assert [answer.status for answer in bad] == [404, 404, 400, 400, 400, 400, 403, 403, 401, 403, 413, 409]
 
 
+@pytest.mark.covers("hub.access.batch")
+def test_many_are_let_in_at_once(api, gated, someone):
+    name = gated("manual")
+    people = [someone() for _ in range(3)]
+    path, requests = f"/{name}/resolve/main/config.json", f"/api/models/{name}/user-access-request"
+    for _, asker in people:
+        assert asker.post(f"/{name}/ask-access").status == 303
+    (one, first), (two, second), (three, third) = people
+    by_id = {row["user"]["user"]: row["requestId"] for row in api.get(f"{requests}/pending").json()}
+    batch = lambda body, by=api: by.post(f"{requests}/batch", body)
+    answer = batch([{"user": one, "status": "accepted"}, {"user": "nobody-at-all", "status": "accepted"},
+                    {"requestId": by_id[two], "status": "rejected", "rejectionReason": "no"}])
+    assert answer.status == 200
+    assert [row["success"] for row in answer.json()] == [True, False, True] and "not found" in answer.json()[1]["error"].lower()
+    assert (answer.json()[0]["user"], answer.json()[2]["requestId"]) == (one, by_id[two])
+    assert [who.get(path).status for who in (first, second, third)] == [200, 403, 403]
+    assert api.get(f"{requests}/rejected").json()[0]["rejectionReason"] == "no"
+    # The same in an object; what stands so already is said, and the rest is done.
+    answer = batch({"requests": [{"user": one, "status": "accepted"}, {"user": three, "status": "accepted"}]})
+    assert [row["success"] for row in answer.json()] == [False, True] and "already" in answer.json()[0]["error"]
+    assert third.get(path).status == 200
+    assert [row["success"] for row in batch([{"user": who, "status": "rejected"} for who in (one, three)]).json()] == [True, True]
+    assert [who.get(path).status for who in (first, third)] == [403, 403]
+    # A mistake in one of them, and nothing is done.
+    good = {"user": one, "status": "accepted"}
+    bad = [batch([good, {"user": two, "status": "perhaps"}]), batch([good, {"status": "accepted"}]), batch([good, {**good, "rejectionReason": "x"}]),
+           batch([]), batch([good] * 1001), batch({"status": "accepted"}), batch("accepted"), batch([good], by=first)]
+    assert [answer.status for answer in bad] == [400] * 7 + [403]
+    assert first.get(path).status == 403
+
+
+@pytest.mark.covers("hub.ask-access")
+def test_the_card_says_what_has_to_be_filled_in(hub, api, gated, someone):
+    name = gated("manual")
+    card = """---
+extra_gated_fields:
+  Company: text
+  Country: country
+  Since: date_picker
+  Use:
+    type: select
+    options:
+      - Research
+      - label: Something else
+        value: other
+  I agree: checkbox
+  Where: ip_location
+---
+"""
+    assert api.commit(f"models/{name}", file("README.md", card)).status == 200
+    (who, asker), (_, other) = someone(), someone()
+    ask = lambda by=asker, **fields: by.post(f"/{name}/ask-access", fields)
+    refused = ask()
+    assert refused.status == 400 and asker.get(f"/{name}/resolve/main/config.json").code == "GatedRepo"
+    assert all(f'"{label}"' in refused.headers["x-error-message"] for label in ("Company", "Country", "Since", "Use", "I agree"))
+    good = {"Company": "Acme", "Country": "France", "Since": "2026-01-31", "Use": "other", "I agree": True}
+    for label, value in {"Company": " ", "Since": "soon", "Use": "Mischief", "I agree": False}.items():
+        refused = ask(**{**good, label: value})
+        assert refused.status == 400 and f'"{label}"' in refused.headers["x-error-message"] and "Country" not in refused.headers["x-error-message"]
+    assert api.get(f"/api/models/{name}/user-access-request/pending").json() == []
+    assert ask(**good, why="because").status == 303
+    assert ask().json() == {"status": "pending"}, "who asked need not fill it in again"
+    row, = api.get(f"/api/models/{name}/user-access-request/pending").json()
+    assert row["user"]["user"] == who and row["fields"] == {**good, "why": "because"}
+    # As a form has it.
+    form = b"Company=Acme&Country=FR&Since=2026-01-31&Use=Something+else&I+agree=on"
+    assert other.post(f"/{name}/ask-access", form, content_type="application/x-www-form-urlencoded").status == 303
+    assert other.post(f"/{name}/ask-access", form[:20], content_type="application/x-www-form-urlencoded").status == 303, "again"
+
+
 @pytest.mark.covers("hub.ask-access", "hub.access.grant")
 def test_gating_says_who_decides(api, gated, named, someone):
     name = gated("auto")

@@ -1,6 +1,7 @@
 """What owners do with whole repositories and large files: copies of them, lists of what they take, deletion for good."""
 
 import hashlib
+import random
 
 import pytest
 
@@ -104,6 +105,43 @@ def test_duplicates_that_are_refused(hub, api, named, filled):
     empty = f"alice/e{next(hub.names)}"
     hub.repo(empty)
     assert duplicate(api, empty, named()).status == 200
+
+
+def test_a_duplicate_takes_no_room(stopped_hub, git, tmp):
+    """The history of a large repository is in both, and once on the disk; it goes with the last of them."""
+    hub = stopped_hub(debug=True).start()
+    api = HubApi(hub.url, hub.admin_token)
+    source, copy = "admin/large", "admin/copy"
+    hub.repo(source)
+    work = git.init(tmp / "work")
+    for number in range(5):
+        work.commit(f"weights{number}.bin", random.Random(number).randbytes(10 * MIB))
+    work("push", hub.git_url(source, hub.admin_token), "HEAD:refs/heads/main")
+    on_disk = lambda: sum(path.stat().st_size for path in hub.data.rglob("*") if path.is_file() and path.parent.name != "staging")
+    hub.run("maintain", "--now")
+    hub.stop(), hub.start()  # so that the log of the rows is written back
+    before = on_disk()
+    assert before > 50 * MIB
+    assert api.post(f"/api/models/{source}/duplicate", {"repository": copy}).status == 200
+    hub.run("maintain", "--now")  # its manifest too
+    hub.stop(), hub.start()
+    assert on_disk() - before < 100_000
+    hub.fsck()
+    # The source goes, with everything that nothing else needs.
+    api.delete("/api/repos/delete", {"name": source})
+    for _ in range(2):
+        hub.run("debug", "clock", "+30d")
+        hub.run("maintain", "--now")
+    clone = git.clone(hub.git_url(copy, hub.admin_token), tmp / "clone")
+    clone.fsck()
+    assert clone("rev-parse", "HEAD") == work("rev-parse", "HEAD")
+    hub.fsck()
+    api.delete("/api/repos/delete", {"name": copy})
+    for _ in range(2):
+        hub.run("debug", "clock", "+30d")
+        hub.run("maintain", "--now")
+    assert not [path for path in (hub.data / "packs").rglob("*") if path.is_file()]
+    hub.fsck()
 
 
 @newest

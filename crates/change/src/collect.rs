@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use database::{Link, Oid, Repo, RepoId, RepoState, Sha256, XetFileId, XetGarbage};
+use database::{Link, Oid, PackId, Repo, RepoId, RepoState, Sha256, XetFileId, XetGarbage};
 use repository::compact;
 use repository::pointer::Pointer;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,10 @@ pub struct GcReport {
     pub xorbs: u64,
     #[serde(default)]
     pub xorb_bytes: u64,
+    /// Of a purge: repositories that have a pack which was dropped here, as one was made of the other; its bytes stay
+    /// until they drop it too.
+    #[serde(default)]
+    pub shared_with: Vec<String>,
     /// With how many links that were dropped, or would be.
     #[serde(skip)]
     xet: BTreeMap<XetFileId, u64>,
@@ -87,14 +91,17 @@ impl std::fmt::Display for GcReport {
             self.large_dropped,
             self.large_bytes_dropped
         )?;
-        if self.xet_files == 0 {
-            return Ok(());
+        if self.xet_files > 0 {
+            let GcReport { xet_files, xorbs, xorb_bytes, .. } = self;
+            write!(
+                f,
+                "; {xet_files} of these are files in xorbs, for which alone {xorbs} xorbs were stored, {xorb_bytes} bytes"
+            )?;
         }
-        let GcReport { xet_files, xorbs, xorb_bytes, .. } = self;
-        write!(
-            f,
-            "; {xet_files} of these are files in xorbs, for which alone {xorbs} xorbs were stored, {xorb_bytes} bytes"
-        )
+        for repo in &self.shared_with {
+            write!(f, "\n{repo} has packs that were dropped here: their bytes stay until it drops them too")?;
+        }
+        Ok(())
     }
 }
 
@@ -119,6 +126,8 @@ struct Spared {
 }
 
 const PAGE: u32 = 500;
+/// Repositories named in a report that share packs with purged ones.
+const SHARERS_MAX: usize = 100;
 /// Links read at a time.
 const LINKS: u32 = 10_000;
 /// Links dropped in one transaction, for which every push waits.
@@ -235,14 +244,34 @@ impl Changes {
         if !options.dry_run && (compacted.is_some() || !unneeded.is_empty()) {
             let mut origin = Origin::collection(&repo, generation, until_ms);
             origin.links_dropped = unneeded.iter().map(|link| (link.sha256, link.linked_ms)).collect();
-            if !self.replace_packs(&repo, compacted.unwrap_or_default(), origin).await? {
+            let compacted = compacted.unwrap_or_default();
+            let dropped = compacted.superseded.clone();
+            if !self.replace_packs(&repo, compacted, origin).await? {
                 return Ok(false);
+            }
+            if options.purge {
+                self.tell_sharers(&repo, &dropped, report)?;
             }
         }
         report.objects_dropped += garbage.objects;
         report.bytes_dropped += garbage.bytes;
         report.count_large(&unneeded);
         self.drop_later(&repo, &later, until_ms, report).await
+    }
+
+    /// Which repositories keep bytes that a purge of `repo` was to delete.
+    fn tell_sharers(
+        &self,
+        repo: &Repo,
+        dropped: &[PackId],
+        report: &mut GcReport,
+    ) -> Result<(), MaintainError> {
+        let room = SHARERS_MAX.saturating_sub(report.shared_with.len());
+        for id in self.0.database.packs_shared_with(repo.id, dropped, room)? {
+            let other = self.0.database.repo(id)?.map(|other| other.path.to_string());
+            report.shared_with.extend(other.filter(|path| !report.shared_with.contains(path)));
+        }
+        Ok(())
     }
 
     /// Drops more links, a few in each transaction, so that no push waits for all of them. The packs that needed them

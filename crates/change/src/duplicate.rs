@@ -1,20 +1,21 @@
 //! A repository made of another one, and large objects shared between two. No large object is copied: the links are made
-//! anew, and point at the same bytes.
+//! anew, and point at the same bytes. Neither is a stored pack that has nothing but what the copied refs reach: it is live
+//! in both repositories then, and its blob is deleted when the last one drops it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{AuthError, Authorized, Read, ReauthorizeError, Write};
 use database::{
-    Change, Copied, CopyError, DbError, Expected, HeadEdit, ObjectCopies, PackKind, Quota, RefEdit,
-    RefOutcome, RefRow, Sha256, fault,
+    Change, Copied, CopyError, DbError, Expected, HeadEdit, NewPack, ObjectCopies, PackContent, PackKind,
+    Quota, RefEdit, RefOutcome, RefRow, RepoId, Sha256, fault,
 };
-use repository::compact::{self, CompactError};
+use repository::compact::{self, Closure, CompactError};
 use repository::snapshot::SnapshotError;
 use repository::{Pack, Snapshot};
 use tokio::time::Instant;
 
-use crate::store::{Moments, StoreError};
+use crate::store::{Moments, StoreError, Stored};
 use crate::{Changes, needs};
 
 /// Nothing was changed. The texts are for the one who asked.
@@ -57,8 +58,9 @@ const ATTEMPTS_MAX: u32 = 8;
 const VERIFYING_MAX: Duration = Duration::from_secs(20);
 
 impl Changes {
-    /// Fills `to`, which was made for it, with the branches and tags of `source`: one pack that is exactly what they
-    /// reach, and links to the large objects in it. Who may read the source is asked again in the transaction.
+    /// Fills `to`, which was made for it, with the branches and tags of `source`: packs that are together exactly what
+    /// they reach, and links to the large objects in it. Who may read the source, and whether the packs that are shared
+    /// are still live there, is asked again in the transaction.
     pub async fn duplicate(
         &self,
         source: Authorized<Read>,
@@ -76,24 +78,17 @@ impl Changes {
             let (disk, base) = (self.0.disk.clone(), Arc::clone(&shown));
             let made = self.compute(move || {
                 let context = compact::Context { temp_file: &|| disk.temp_file(), keepgoing: &|| true };
-                let made = compact::closure_pack(&base, &compact::Options::default(), &context)?;
-                let Some(made) = made else { return Ok(None) };
-                let bytes = made.blob.bytes()?;
-                let pack = Pack::from_blob(database::PackId::new(), PackKind::Receive, true, 1, bytes)
-                    .map_err(std::io::Error::other)?;
-                let pointers: Vec<_> = pack.pointers().collect();
-                Ok::<_, CompactError>(Some((made, needs::objects_of(&pointers))))
+                let made = compact::closure(&base, &compact::Options::default(), &context)?;
+                let objects = objects_in(&made)?;
+                Ok::<_, CompactError>((made, objects))
             });
-            let Some((made, needed)) = made.await.map_err(DuplicateError::internal)? else { return Ok(()) };
+            let (made, needed) = made.await.map_err(DuplicateError::internal)?;
             let objects: Vec<Sha256> = needed.iter().map(|(sha256, _)| *sha256).collect();
             if !proven {
                 self.await_proofs(&source, &objects).await?;
                 proven = true;
             }
-            let moments = Moments { staged: None, durable: fault::Point::CommitDurable };
-            let (mut pack, stored) =
-                self.store(to.repo(), PackKind::Receive, u64::from(made.objects), made.blob, moments).await?;
-            pack.closure = true;
+            let (packs_added, stored) = self.packs_of(made, source.repo_id(), &to).await?;
             let edits = shown.refs().iter().map(|row| RefEdit {
                 name: row.name.clone(),
                 expected: Expected::Absent,
@@ -110,7 +105,7 @@ impl Changes {
                 refs: edits.collect(),
                 refs_max: self.0.limits.refs_max,
                 atomic: true,
-                packs_added: vec![pack],
+                packs_added,
                 packs_superseded: Vec::new(),
                 superseded_until_ms: 0,
                 generation: None,
@@ -127,7 +122,7 @@ impl Changes {
                 Ok(applied) => {
                     match applied.refs.iter().all(|outcome| matches!(outcome, RefOutcome::Moved { .. })) {
                         true => {
-                            stored.keep();
+                            stored.into_iter().for_each(Stored::keep);
                             return Ok(());
                         }
                         // Somebody was faster than the one who made it.
@@ -139,6 +134,25 @@ impl Changes {
             }
         }
         Err(DuplicateError::Contended)
+    }
+
+    /// The packs of the closure as a change of `to` adds them; what was built is durable then.
+    async fn packs_of(
+        &self,
+        made: Closure,
+        from: RepoId,
+        to: &Authorized<Write>,
+    ) -> Result<(Vec<NewPack>, Option<Stored>), DuplicateError> {
+        let alone = made.shared.len() + usize::from(made.rest.is_some()) == 1;
+        let mut packs: Vec<NewPack> = made.shared.iter().map(|pack| shared(pack, from, alone)).collect();
+        let Some(rest) = made.rest else { return Ok((packs, None)) };
+        let moments = Moments { staged: None, durable: fault::Point::CommitDurable };
+        let objects = u64::from(rest.objects);
+        let (mut pack, stored) =
+            self.store(to.repo(), PackKind::Receive, objects, rest.blob, moments).await?;
+        pack.closure = alone;
+        packs.push(pack);
+        Ok((packs, Some(stored)))
     }
 
     /// Links objects of `source` in another repository, which files may then point at. One by one: why not, where one
@@ -205,6 +219,24 @@ fn visible(snapshot: &Snapshot) -> Snapshot {
     let is_shown = |row: &&RefRow| row.name.starts_with("refs/heads/") || row.name.starts_with("refs/tags/");
     let refs = snapshot.refs().iter().filter(is_shown).cloned().collect();
     snapshot.with_refs(refs)
+}
+
+/// The large objects that pointers in these packs name, with their sizes.
+fn objects_in(made: &Closure) -> Result<Vec<(Sha256, u64)>, CompactError> {
+    let mut pointers: Vec<_> = made.shared.iter().flat_map(|pack| pack.pointers()).collect();
+    if let Some(rest) = &made.rest {
+        let bytes = rest.blob.bytes()?;
+        let pack = Pack::from_blob(database::PackId::new(), PackKind::Receive, true, 1, bytes)
+            .map_err(std::io::Error::other)?;
+        pointers.extend(pack.pointers());
+    }
+    Ok(needs::objects_of(&pointers))
+}
+
+/// `closure`: it is all there is.
+fn shared(pack: &Pack, from: RepoId, closure: bool) -> NewPack {
+    let content = PackContent::Shared { from, bytes: pack.blob().len() as u64 };
+    NewPack { id: pack.id(), kind: pack.kind(), objects: u64::from(pack.objects()), closure, content }
 }
 
 fn copies(

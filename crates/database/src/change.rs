@@ -86,6 +86,10 @@ pub enum PackContent {
     Inline(Bytes),
     /// Durable in storage under [`PackId::storage_key`], with a `Staged` row that becomes `Live`.
     Stored { bytes: u64 },
+    /// A stored pack that is live in the repo `from`; from now on it is in both, and its blob is deleted when the last
+    /// one drops it. Refuse with [`Conflict::PacksMoved`] unless it is there and is what is said here, or if this repo
+    /// has it already.
+    Shared { from: RepoId, bytes: u64 },
 }
 
 #[derive(Clone, Debug)]

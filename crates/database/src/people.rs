@@ -47,6 +47,15 @@ pub enum Request {
     Id(AccessRequestId),
 }
 
+/// The owner's word on one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decide {
+    pub request: Request,
+    pub status: AccessStatus,
+    /// Of a rejection.
+    pub reason: Option<String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decided {
     Done,

@@ -1,18 +1,20 @@
 //! Requests for access to gated repositories. Who is let in is a row that `auth` reads; here it is asked for and decided.
 
 use auth::{Admin, Authorized, Discover, Identity};
-use database::{AccessRequest, AccessRequestId, AccessStatus, Asked, Decided, Request, User};
+use database::{AccessRequest, AccessRequestId, AccessStatus, Asked, Decide, Decided, Request, User};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::dates::iso;
 use crate::listing::Page;
-use crate::{Hub, HubError};
+use crate::{Hub, HubError, gated_fields};
 
 /// What somebody fills in, as JSON.
 pub const FIELDS_BYTES_MAX: usize = 16 << 10;
 const REASON_CHARS_MAX: usize = 1000;
 const PAGE: u32 = 500;
+/// Requests decided at once.
+const BATCH_MAX: usize = 1000;
 /// A report has all of them, so far.
 const REPORTED_MAX: usize = 100_000;
 
@@ -26,6 +28,14 @@ pub struct Decision {
     pub rejection_reason: Option<String>,
 }
 
+/// Many of them: a list, or an object with one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Decisions {
+    List(Vec<Decision>),
+    Named { requests: Vec<Decision> },
+}
+
 /// Whose request.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,6 +43,50 @@ pub struct Of {
     pub user: Option<String>,
     pub user_id: Option<String>,
     pub request_id: Option<String>,
+}
+
+impl Decision {
+    /// The new status, and why if it is a rejection.
+    fn verdict(&self) -> Result<(AccessStatus, Option<String>), HubError> {
+        let status = status_named(&self.status).ok_or_else(|| {
+            HubError::Invalid("status is \"pending\", \"accepted\" or \"rejected\"".to_owned())
+        })?;
+        let reason = self.rejection_reason.clone().filter(|reason| !reason.is_empty());
+        if reason.is_some() && status != AccessStatus::Rejected {
+            return Err(HubError::Invalid("a rejectionReason is for those that are rejected".to_owned()));
+        }
+        if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_CHARS_MAX) {
+            let text = format!("a rejectionReason has {REASON_CHARS_MAX} characters at most");
+            return Err(HubError::Invalid(text));
+        }
+        Ok((status, reason))
+    }
+}
+
+impl Decisions {
+    fn each(self) -> Vec<Decision> {
+        match self {
+            Decisions::List(requests) | Decisions::Named { requests } => requests,
+        }
+    }
+}
+
+impl Of {
+    /// As it was asked for, and what became of it.
+    fn told(&self, error: Option<HubError>) -> Value {
+        let mut told = json!({ "success": error.is_none() });
+        for (name, value) in
+            [("user", &self.user), ("userId", &self.user_id), ("requestId", &self.request_id)]
+        {
+            if let Some(value) = value {
+                told[name] = value.as_str().into();
+            }
+        }
+        if let Some(error) = error {
+            told["error"] = error.to_string().into();
+        }
+        told
+    }
 }
 
 pub fn status_named(name: &str) -> Option<AccessStatus> {
@@ -53,15 +107,15 @@ pub fn status_name(status: AccessStatus) -> &'static str {
 }
 
 impl Hub {
-    /// Returns where the request stands, also if it was made before.
+    /// Returns where the request stands, also if it was made before. A new one has to have what the card asks for.
     pub async fn ask_for_access(
         &self,
         identity: &Identity,
         access: &Authorized<Discover>,
-        fields: Map<String, Value>,
+        given: Map<String, Value>,
     ) -> Result<AccessStatus, HubError> {
         let principal = identity.principal().ok_or(auth::Denied::Unauthenticated)?;
-        let fields = Value::Object(fields).to_string();
+        let fields = Value::Object(given.clone()).to_string();
         if fields.len() > FIELDS_BYTES_MAX {
             return Err(HubError::TooLarge(format!(
                 "a request has {FIELDS_BYTES_MAX} bytes of answers at most"
@@ -69,6 +123,9 @@ impl Hub {
         }
         if access.granted() >= auth::Access::Read {
             return Err(HubError::Conflict("you may read this repository already".to_owned()));
+        }
+        if self.0.database.access_status(access.repo_id(), principal.user.id)?.is_none() {
+            self.check_fields(access, &given).await?;
         }
         match self.0.database.ask_for_access(access.repo_id(), principal.user.id, fields).await? {
             Asked::Now(status) | Asked::Already(status) => Ok(status),
@@ -78,6 +135,19 @@ impl Hub {
                 database::ACCESS_REQUESTS_MAX
             ))),
         }
+    }
+
+    /// Against `extra_gated_fields` of the card on the default branch.
+    async fn check_fields(
+        &self,
+        access: &Authorized<Discover>,
+        given: &Map<String, Value>,
+    ) -> Result<(), HubError> {
+        let Some(head) = self.head(access).await? else { return Ok(()) };
+        let known = self.known(&head).await?;
+        let card = known.facts.card_data.as_ref();
+        let declared = card.and_then(|card| card.get("extra_gated_fields")).and_then(Value::as_object);
+        declared.map_or(Ok(()), |declared| gated_fields::check(declared, given)).map_err(HubError::Invalid)
     }
 
     /// One's own, while it waits.
@@ -127,24 +197,51 @@ impl Hub {
     }
 
     pub async fn decide(&self, access: &Authorized<Admin>, decision: Decision) -> Result<(), HubError> {
-        let status = status_named(&decision.status).ok_or_else(|| {
-            HubError::Invalid("status is \"pending\", \"accepted\" or \"rejected\"".to_owned())
-        })?;
-        let reason = decision.rejection_reason.filter(|reason| !reason.is_empty());
-        if reason.is_some() && status != AccessStatus::Rejected {
-            return Err(HubError::Invalid("a rejectionReason is for those that are rejected".to_owned()));
-        }
-        if reason.as_ref().is_some_and(|reason| reason.chars().count() > REASON_CHARS_MAX) {
-            let text = format!("a rejectionReason has {REASON_CHARS_MAX} characters at most");
-            return Err(HubError::Invalid(text));
-        }
-        let request = match &decision.of.request_id {
-            Some(id) => Request::Id(parse_id(id, "requestId is not one of ours")?),
-            None => Request::Of(self.user_of(&decision.of)?.id),
-        };
+        let (status, reason) = decision.verdict()?;
+        let request = self.request_of(&decision.of)?;
         let access = access.reauthorize(&self.0.database)?;
         let decided = self.0.database.decide_request(access.repo_id(), request, status, reason).await?;
         said(decided, status)
+    }
+
+    /// Decides many, and says of each in order what became of it: who is not there keeps nobody else waiting. Nothing is
+    /// decided if one of them cannot be meant.
+    pub async fn decide_many(
+        &self,
+        access: &Authorized<Admin>,
+        decisions: Decisions,
+    ) -> Result<Vec<Value>, HubError> {
+        let decisions = decisions.each();
+        if decisions.is_empty() || decisions.len() > BATCH_MAX {
+            return Err(HubError::Invalid(format!("1 to {BATCH_MAX} requests are decided at once")));
+        }
+        let (mut decides, mut outcomes) = (Vec::new(), Vec::new());
+        for decision in &decisions {
+            let (status, reason) = decision.verdict()?;
+            outcomes.push(match self.request_of(&decision.of) {
+                Ok(request) => {
+                    decides.push(Decide { request, status, reason });
+                    Ok(status)
+                }
+                Err(HubError::NotFound(text)) => Err(HubError::NotFound(text)),
+                Err(error) => return Err(error),
+            });
+        }
+        let access = access.reauthorize(&self.0.database)?;
+        let mut decided = self.0.database.decide_requests(access.repo_id(), decides).await?.into_iter();
+        let told = decisions.iter().zip(outcomes).map(|(decision, outcome)| {
+            let outcome =
+                outcome.and_then(|status| said(decided.next().unwrap_or(Decided::NoRequest), status));
+            decision.of.told(outcome.err())
+        });
+        Ok(told.collect())
+    }
+
+    fn request_of(&self, of: &Of) -> Result<Request, HubError> {
+        Ok(match &of.request_id {
+            Some(id) => Request::Id(parse_id(id, "requestId is not one of ours")?),
+            None => Request::Of(self.user_of(of)?.id),
+        })
     }
 
     /// Lets somebody in who did not ask.

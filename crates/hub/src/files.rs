@@ -1,5 +1,8 @@
 //! Files and folders as the API lists them.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+
 use auth::{Authorized, Read};
 use database::{Oid, Sha256};
 use repository::log;
@@ -77,8 +80,6 @@ pub struct Listing {
 const PAGE: usize = 1000;
 const PAGE_EXPANDED: usize = 100;
 pub const PATHS_MAX: usize = 2000;
-/// Commits looked at to find who changed a file last. Where that is not enough, the file has no last commit.
-const COMMITS_MAX: usize = 20_000;
 
 impl Hub {
     /// Of files that are stored in the Xet CAS. By that, clients get them there without a further question.
@@ -99,18 +100,31 @@ impl Hub {
         }
         Ok(())
     }
+
+    /// What lies in the folder `path` of a commit; the path is empty for the root.
+    pub async fn folder(&self, at: &At, path: &str, listing: Listing) -> Result<Page, HubError> {
+        let path = path.trim_end_matches('/').to_owned();
+        let (expand, recursive) = (listing.expand, listing.recursive);
+        let listed = (at.clone(), path.clone());
+        // Some milliseconds for a full page.
+        let (items, next) = blocking(move || listed.0.items(&listed.1, &listing)).await?;
+        let last = match (expand, recursive) {
+            (false, _) => Vec::new(),
+            (true, false) => self.last_changes_in(at, &path, &items).await?,
+            (true, true) => {
+                let (at, items) = (at.clone(), items.clone());
+                blocking(move || at.last_changes(&items)).await?
+            }
+        };
+        let at = at.clone();
+        let entries = blocking(move || at.entries(&items, &last)).await?;
+        Ok(Page { entries, next })
+    }
 }
 
 impl At {
-    /// What lies in the folder `path`, which is empty for the root.
-    pub async fn list(&self, path: &str, listing: Listing) -> Result<Page, HubError> {
-        let path = path.trim_end_matches('/').to_owned();
-        let at = self.clone();
-        // Some milliseconds for a full page.
-        blocking(move || at.list_blocking(&path, &listing)).await
-    }
-
-    fn list_blocking(&self, path: &str, listing: &Listing) -> Result<Page, HubError> {
+    /// And behind what the next page begins.
+    fn items(&self, path: &str, listing: &Listing) -> Result<(Vec<Item>, Option<Vec<u8>>), HubError> {
         let folder = self.find(path)?.filter(Found::is_tree).ok_or_else(|| self.no_entry(path))?;
         let page = if listing.expand { PAGE_EXPANDED } else { PAGE };
         let max = listing.limit.unwrap_or(page).clamp(1, page);
@@ -120,12 +134,25 @@ impl At {
         let more = items.len() > max;
         items.truncate(max);
         let next = items.last().filter(|_| more).map(Item::key);
-        let last = if listing.expand { self.last_commits(&items)? } else { Vec::new() };
-        let entries = items.iter().enumerate().map(|(at, item)| {
-            let last = last.get(at).cloned().flatten();
-            self.entry(&item.path, &item.found, last)
-        });
-        Ok(Page { entries: entries.filter_map(Result::transpose).collect::<Result<_, _>>()?, next })
+        Ok((items, next))
+    }
+
+    /// `last`: the commits that changed them, if these are wanted.
+    fn entries(&self, items: &[Item], last: &[Option<Oid>]) -> Result<Vec<Entry>, HubError> {
+        let mut described: HashMap<Oid, LastCommit> = HashMap::new();
+        let mut entries = Vec::with_capacity(items.len());
+        for (place, item) in items.iter().enumerate() {
+            let last_commit = match last.get(place).copied().flatten() {
+                None => None,
+                // Many came with the same one.
+                Some(commit) => Some(match described.entry(commit) {
+                    Slot::Occupied(known) => known.get().clone(),
+                    Slot::Vacant(slot) => slot.insert(self.last_commit(&commit)?).clone(),
+                }),
+            };
+            entries.extend(self.entry(&item.path, &item.found, last_commit)?);
+        }
+        Ok(entries)
     }
 
     /// Those of `paths` that are there, in the order in which they are asked for.
@@ -143,12 +170,8 @@ impl At {
                     items.push(Item { path: path.as_bytes().to_vec(), found });
                 }
             }
-            let last = if expand { at.last_commits(&items)? } else { Vec::new() };
-            let entries = items
-                .iter()
-                .enumerate()
-                .map(|(place, item)| at.entry(&item.path, &item.found, last.get(place).cloned().flatten()));
-            entries.filter_map(Result::transpose).collect()
+            let last = if expand { at.last_changes(&items)? } else { Vec::new() };
+            at.entries(&items, &last)
         })
         .await
     }
@@ -183,14 +206,6 @@ impl At {
             path,
             last_commit,
         })))
-    }
-
-    fn last_commits(&self, items: &[Item]) -> Result<Vec<Option<LastCommit>>, HubError> {
-        let paths: Vec<_> = items.iter().map(|item| String::from_utf8_lossy(&item.path)).collect();
-        let paths: Vec<&str> = paths.iter().map(AsRef::as_ref).collect();
-        let found = log::last_changes(&self.snapshot, &self.commit, &paths, COMMITS_MAX)?;
-        let describe = |commit: Option<Oid>| commit.map(|commit| self.last_commit(&commit)).transpose();
-        found.into_iter().map(describe).collect()
     }
 
     fn last_commit(&self, commit: &Oid) -> Result<LastCommit, HubError> {

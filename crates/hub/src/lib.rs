@@ -24,10 +24,12 @@ pub mod downloads;
 mod error;
 pub mod facts;
 pub mod files;
+mod gated_fields;
 pub mod history;
 pub mod info;
 mod kept;
 pub mod large_files;
+mod last_changes;
 pub mod likes;
 pub mod listing;
 pub mod people;
@@ -63,6 +65,7 @@ struct Inner {
     settings: Settings,
     facts: facts::State,
     orders: history::Orders,
+    last_changes: last_changes::LastChanges,
     downloads: downloads::Downloads,
 }
 
@@ -87,8 +90,19 @@ impl Hub {
         settings: Settings,
     ) -> Hub {
         let facts = facts::State::default();
-        let (orders, downloads) = (history::orders(), downloads::Downloads::default());
-        Hub(Arc::new(Inner { database, repositories, changes, objects, settings, facts, orders, downloads }))
+        let (orders, last_changes) = (history::orders(), last_changes::last_changes());
+        let downloads = downloads::Downloads::default();
+        Hub(Arc::new(Inner {
+            database,
+            repositories,
+            changes,
+            objects,
+            settings,
+            facts,
+            orders,
+            last_changes,
+            downloads,
+        }))
     }
 
     pub fn database(&self) -> &Database {

@@ -76,13 +76,17 @@ pub fn last_changes(
     paths: &[&str],
     commits_max: usize,
 ) -> Result<Vec<Option<Oid>>, WalkError> {
+    let sought = walk::Paths::new(paths);
     let mut last = vec![None; paths.len()];
-    let mut pending: HashMap<Oid, Vec<usize>> = HashMap::from([(*tip, (0..paths.len()).collect())]);
+    let tip_commit = s.commit(tip)?;
+    // Against nothing, what is there has changed.
+    let there = sought.changed(s, None, Some(tip_commit.tree))?;
+    let mut pending: HashMap<Oid, Vec<u32>> = HashMap::from([(*tip, there)]);
     // A commit comes back if more paths lead to it after it was looked at, as dates that mislead make happen.
-    let mut heap = BinaryHeap::from([(s.commit(tip)?.committer_seconds, *tip)]);
+    let mut heap = BinaryHeap::from([(tip_commit.committer_seconds, *tip)]);
     let mut looked_at = 0;
     while let Some((_, id)) = heap.pop() {
-        let Some(mut sought) = pending.remove(&id) else { continue };
+        let Some(mut here) = pending.remove(&id) else { continue };
         looked_at += 1;
         if looked_at > commits_max {
             break;
@@ -90,24 +94,30 @@ pub fn last_changes(
         let commit = s.commit(&id)?;
         for parent in commit.parents {
             let before = s.commit(&parent)?;
-            let names: Vec<&str> = sought.iter().map(|&at| paths[at]).collect();
-            let changed = walk::changed_paths(s, Some(before.tree), Some(commit.tree), &names)?;
-            let is_changed = |place: &usize| changed.binary_search(place).is_ok();
-            let (stay, go): (Vec<_>, Vec<_>) = (0..sought.len()).partition(is_changed);
+            let changed = sought.changed(s, Some(before.tree), Some(commit.tree))?;
+            let (stay, go) = apart(here, &changed);
             if !go.is_empty() {
-                pending.entry(parent).or_default().extend(go.iter().map(|&place| sought[place]));
+                pending.entry(parent).and_modify(|more| more.extend(&go)).or_insert(go);
                 heap.push((before.committer_seconds, parent));
             }
-            sought = stay.into_iter().map(|place| sought[place]).collect();
-            if sought.is_empty() {
+            here = stay;
+            if here.is_empty() {
                 break;
             }
         }
-        for at in sought {
-            last[at] = Some(id);
+        for at in here {
+            last[at as usize] = Some(id);
         }
     }
     Ok(last)
+}
+
+/// Those that are in `changed`, which is sorted, and those that are not. Mostly nothing is, and nothing is copied.
+fn apart(all: Vec<u32>, changed: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    if changed.is_empty() {
+        return (Vec::new(), all);
+    }
+    all.into_iter().partition(|at| changed.binary_search(at).is_ok())
 }
 
 /// Commits by date, each once.

@@ -78,6 +78,27 @@ def first_page(repo_of, count=100):
     return prepare
 
 
+def expanded(folders, files, commits):
+    """The time of the first page of a folder that nobody has looked at, 100 entries with the last commit of each."""
+    def prepare(world, side, round):
+        repo, folder = world.history(folders, files, commits), f"{round:03}"
+        paths = [f"{folder}/{number:03}.txt" for number in range(100)]
+        if side.name == "git":
+            run = lambda: [side("log", "-1", "--format=%H", "main", "--", path) for path in paths]
+        else:
+            run = lambda: [row["lastCommit"]["id"] for row in side.api.get(f"/api/models/{repo}/tree/main/{folder}?expand=true").json()]
+
+        def measured():
+            started = time.perf_counter()
+            found, cpu = cpu_of(side, run)
+            seconds = time.perf_counter() - started
+            last = world.side("git")("log", "-1", "--format=%H", "main", "--", paths[-1])
+            assert len(found) == 100 and found[-1] == last
+            return Sample(seconds, cpu)
+        return measured
+    return prepare
+
+
 # -- lists of very many repositories ------------------------------------------------------------------------------
 
 
@@ -244,6 +265,7 @@ ROWS = [
     Row("model-info", "model_info, 12 files and a card", rates(model_info, 5000), per_second, per_cpu_second, [Bound("cpu", least=5000)]),
     Row("tree", "tree, recursive, 10k files, first page", first_page(ten_thousand), millis, millis, within(5)),
     Row("tree-flat", "the same, all in one folder", first_page(flat), millis, millis, within(5)),
+    Row("expand", "tree with last commits, 3,000 commits", expanded(100, 1000, 3000), millis, millis, within(200), ("git", "granary")),
     Row("commit", "commit of a small file, one repo", one_by_one(small, in_small, 50), millis, millis, within(10)),
     Row("commits", f"the same, {MANY_REPOS} repos, {CLIENTS} clients", all_at_once(many, in_small, 640), per_second, per_cpu_second,
         [Bound("value", least=300)]),

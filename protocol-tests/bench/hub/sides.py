@@ -1,7 +1,9 @@
 """The servers: Granary, and nginx with the same file."""
 
 import contextlib
+import resource
 import sqlite3
+import subprocess
 
 from harness import api
 
@@ -42,6 +44,35 @@ class Granary(servers.Granary):
 
     def file_request(self, method, repo, path):
         return self.request(method, f"/{repo}/resolve/main/{path}")
+
+
+class Git:
+    """The same history as git has it, and asked of git: a process for each question."""
+
+    name = "git"
+
+    def __init__(self, directory):
+        self.directory = directory / "history.git"
+
+    def start(self):
+        subprocess.run(["git", "init", "-q", "--bare", "-b", "main", self.directory], check=True)
+
+    def stop(self):
+        pass
+
+    def fill(self, stream):
+        """`stream` is what fast-import takes; packed well, and with a commit-graph that knows which paths each commit changed."""
+        self("fast-import", "--quiet", input=b"".join(stream))
+        self("repack", "-adq")
+        self("commit-graph", "write", "--reachable", "--changed-paths")
+
+    def __call__(self, *arguments, **options):
+        done = subprocess.run(["git", "-C", self.directory, *arguments], check=True, stdout=subprocess.PIPE, **options)
+        return done.stdout.decode().strip()
+
+    def cpu_seconds(self):
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
 
 
 class Nginx(servers.Nginx):

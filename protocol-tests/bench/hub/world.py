@@ -5,7 +5,7 @@ import random
 
 import many
 from load import Generator
-from sides import Granary, Nginx
+from sides import Git, Granary, Nginx
 
 FILES_PER_COMMIT = 20_000
 MANY = 100_000
@@ -25,7 +25,7 @@ class World:
 
     def side(self, name):
         def make():
-            side = {"granary": Granary, "nginx": Nginx}[name](self.disk)
+            side = {"granary": Granary, "nginx": Nginx, "git": Git}[name](self.disk)
             self.stack.callback(side.stop)
             side.start()
             return side
@@ -68,6 +68,26 @@ class World:
         """As many folders of as many files each."""
         return self.repo(f"folders-{folders}-{files}", lambda: {
             f"{folder:03}/{file:03}.txt": self.text() for folder in range(folders) for file in range(files)})
+
+    def history(self, folders, files, commits):
+        """As many folders of as many files, made by the first commit; each of the others changes one of the files."""
+        def make():
+            peer, total = self.side("git"), folders * files
+            name = lambda number: f"{number // files:03}/{number % files:03}.txt"
+
+            def stream():
+                for commit in range(commits):
+                    changed = range(total) if commit == 0 else [self.random.randrange(total)]
+                    yield b"commit refs/heads/main\ncommitter A <a@example.org> %d +0000\ndata 1\nx\n" % (1_700_000_000 + commit)
+                    for number in changed:
+                        text = self.text().encode()
+                        yield b"M 100644 inline %s\ndata %d\n%s\n" % (name(number).encode(), len(text), text)
+            peer.fill(stream())
+            repo = self.granary.create(f"history-{folders}-{files}")
+            peer("push", "-q", self.granary.hub.git_url(repo, self.granary.token), "+main")  # it is made with a commit of its own
+            self.granary.compact()
+            return repo
+        return self._once(("history", folders, files, commits), make)
 
     def many_repos(self):
         """A hundred thousand, in the rows alone. What else is here is among them from now on."""

@@ -1,6 +1,6 @@
 //! Making rows anew from manifests and packs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use auth::transfer::TransferKeys;
@@ -94,12 +94,13 @@ pub async fn rebuild(data_dir: &Path, store: Option<ObjectStore>) -> Result<Rebu
     let objects =
         lfs::Objects::new(database.clone(), store, keys, auth::Settings::default(), lfs::Config::default());
     let mut report = RebuildReport::default();
+    let mut placed = HashMap::new();
     for directory in std::fs::read_dir(&read_from).map_err(at(&read_from))? {
         let directory = directory.map_err(at(&read_from))?.path();
         let rebuilt = match read_chain(&directory) {
             Ok(Some(mut told)) => {
                 let files = std::mem::take(&mut told.files);
-                match rebuild_repo(&database, &disk, told, &mut report).await {
+                match rebuild_repo(&database, &disk, told, &mut placed, &mut report).await {
                     Ok(repo) => adopt_large(&database, &disk, &objects, repo, &files, &mut report).await,
                     Err(problem) => Err(problem),
                 }
@@ -118,10 +119,12 @@ pub async fn rebuild(data_dir: &Path, store: Option<ObjectStore>) -> Result<Rebu
     Ok(report)
 }
 
+/// `placed`: which repository has each stored pack already.
 async fn rebuild_repo(
     database: &Database,
     disk: &Disk,
     told: Told,
+    placed: &mut HashMap<PackId, RepoId>,
     report: &mut RebuildReport,
 ) -> Result<RepoId, String> {
     let path: RepoPath = told.last.path.parse().map_err(|error| format!("{error}"))?;
@@ -147,8 +150,14 @@ async fn rebuild_repo(
         lfs_incomplete: told.last.lfs_incomplete,
     };
     let new = free_name(database, new)?;
-    let packs =
+    let mut packs =
         told.packs.values().map(|entry| pack(disk, entry)).collect::<Result<Vec<NewPack>, String>>()?;
+    for pack in &mut packs {
+        // Two manifests name the same pack.
+        if let (PackContent::Stored { bytes }, Some(from)) = (&pack.content, placed.get(&pack.id)) {
+            pack.content = PackContent::Shared { from: *from, bytes: *bytes };
+        }
+    }
     let refs = told.refs.iter().map(edit).collect::<Result<Vec<RefEdit>, String>>()?;
     let repo = database.create_repo(new).await.map_err(|error| error.to_string())?;
     if let Some(gating) = gating.filter(|gating| *gating != Gating::Off) {
@@ -161,6 +170,7 @@ async fn rebuild_repo(
     for pack in &packs {
         if matches!(pack.content, PackContent::Stored { .. }) {
             database.stage_pack(pack.id, repo.id).await.map_err(|error| error.to_string())?;
+            placed.insert(pack.id, repo.id);
         }
     }
     let (pack_count, ref_count) = (packs.len() as u64, refs.len() as u64);

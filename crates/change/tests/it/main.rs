@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "git is the oracle")]
 
 mod collect;
+mod duplicate;
 mod exchange;
 mod hub;
 mod large;

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use auth::transfer::{KeysError, TransferKeys};
+use auth::{Authorized, Read, Write};
 use database::{
     AsOf, Attempt, BucketAct, BucketBatch, BucketEdit, BucketPath, BucketPut, BucketRegistration,
     BucketSource, Clock, Collected, CollectionId, Database, DiscussionEdit, Facts, FoundBy, Gating,
@@ -111,6 +112,10 @@ async fn hub_with_every_kind_of_row() -> Hub {
     let deleted = hub.repo("deleted").await;
     hub.push(&deleted, &[(MAIN, Oid::NULL, second)], Some(git.pack(&second.to_string()))).await;
     db.delete_repo(deleted.id, i64::MAX).await.unwrap();
+
+    let source = Authorized::<Read>::system("test", db.repo(renamed.id).unwrap().unwrap());
+    let copy = Authorized::<Write>::system("test", hub.repo("copy").await);
+    hub.changes.duplicate(source, copy, Quota::Exempt).await.unwrap();
 
     hub.assert_sound().await;
     db.close().await;

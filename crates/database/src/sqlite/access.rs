@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::checksum::{ACCESS_REQUEST, REPO};
 use super::{Database, DbError, all, next_id, repos};
 use crate::{
-    ACCESS_REQUESTS_MAX, AccessRequest, AccessRequestId, AccessStatus, Asked, Decided, Gating, Namespace,
-    RepoId, Request, UserId,
+    ACCESS_REQUESTS_MAX, AccessRequest, AccessRequestId, AccessStatus, Asked, Decide, Decided, Gating,
+    Namespace, RepoId, Request, UserId,
 };
 
 impl Database {
@@ -69,27 +69,21 @@ impl Database {
         status: AccessStatus,
         reason: Option<String>,
     ) -> Result<Decided, DbError> {
+        let decided = self.decide_requests(id, vec![Decide { request, status, reason }]).await?;
+        Ok(decided.into_iter().next().unwrap_or(Decided::NoRequest))
+    }
+
+    /// Many at once, in one transaction: what became of each, in order. What cannot be done leaves the others be.
+    pub async fn decide_requests(&self, id: RepoId, all: Vec<Decide>) -> Result<Vec<Decided>, DbError> {
         self.write(move |conn, _| {
-            let row = match request {
-                Request::Of(user) => {
-                    ACCESS_REQUEST.record(conn, "repo_id = ?1 AND account_id = ?2", params![id, user])?
-                }
-                Request::Id(request) => {
-                    ACCESS_REQUEST.record(conn, "repo_id = ?1 AND id = ?2", params![id, request])?
-                }
-            };
-            let Some(mut row) = row else { return Ok(Decided::NoRequest) };
-            let stands: AccessStatus = row.get("status")?;
-            if stands == status {
-                return Ok(Decided::Already);
+            let (mut decided, mut shut_out) = (Vec::with_capacity(all.len()), false);
+            for one in all {
+                decided.push(decide(conn, id, one, &mut shut_out)?);
             }
-            row.set("status", status)?;
-            row.set("reason", reason)?;
-            row.write(conn)?;
-            if stands == AccessStatus::Accepted {
+            if shut_out {
                 REPO.change(conn, "id = ?1", [id], repos::bump_acl)?;
             }
-            Ok(Decided::Done)
+            Ok(decided)
         })
         .await
     }
@@ -143,6 +137,33 @@ impl Database {
             Ok(conn.prepare_cached(sql)?.query_row(params![id, user], |row| row.get(0)).optional()?)
         })
     }
+}
+
+/// `shut_out` is set if somebody is in no more.
+fn decide(
+    conn: &Connection,
+    id: RepoId,
+    Decide { request, status, reason }: Decide,
+    shut_out: &mut bool,
+) -> Result<Decided, DbError> {
+    let row = match request {
+        Request::Of(user) => {
+            ACCESS_REQUEST.record(conn, "repo_id = ?1 AND account_id = ?2", params![id, user])?
+        }
+        Request::Id(request) => {
+            ACCESS_REQUEST.record(conn, "repo_id = ?1 AND id = ?2", params![id, request])?
+        }
+    };
+    let Some(mut row) = row else { return Ok(Decided::NoRequest) };
+    let stands: AccessStatus = row.get("status")?;
+    if stands == status {
+        return Ok(Decided::Already);
+    }
+    row.set("status", status)?;
+    row.set("reason", reason)?;
+    row.write(conn)?;
+    *shut_out |= stands == AccessStatus::Accepted;
+    Ok(Decided::Done)
 }
 
 fn too_many(conn: &Connection, user: UserId) -> rusqlite::Result<bool> {

@@ -151,7 +151,15 @@ const RULES: &[&str] = &[
      AND e.position = v.position AND e.kind = 0)",
     "SELECT 'deleted repo ' || d.repo_id || ' has discussions' FROM discussion d JOIN repo r ON r.id = d.repo_id
      WHERE r.state = 1 GROUP BY d.repo_id",
-    "SELECT 'pack ' || hex(id) || ' has ' || count(*) || ' rows' FROM pack GROUP BY id HAVING count(*) > 1",
+    "SELECT 'pack ' || hex(id) || ' has ' || count(*) || ' rows and is not shared by so many repos' FROM pack
+     GROUP BY id HAVING count(*) > 1 AND (count(*) <> count(DISTINCT repo_id)
+     OR count(*) <> (SELECT count(*) FROM pack_share WHERE pack_id = pack.id))",
+    "SELECT 'pack ' || hex(id) || ' is shared, and staged, in a row, or not the same everywhere' FROM pack
+     GROUP BY id HAVING count(*) > 1 AND (min(state) = 0 OR count(inline) > 0 OR min(bytes) <> max(bytes)
+     OR min(kind) <> max(kind) OR min(objects) <> max(objects))",
+    "SELECT 'repo ' || repo_id || ' shares pack ' || hex(pack_id) || ' and does not have it' FROM pack_share s
+     WHERE NOT EXISTS (SELECT 1 FROM pack p
+     WHERE p.repo_id = s.repo_id AND p.state IN (1, 2) AND p.id = s.pack_id)",
     "SELECT 'repo ' || r.id || ' is in no list, or in another than its own' FROM repo r
      LEFT JOIN repo_rank k ON k.repo_id = r.id WHERE r.state = 0
      AND (k.repo_id IS NULL OR k.kind <> r.kind OR k.visibility <> r.visibility OR k.created_ms <> r.created_ms)",
@@ -349,7 +357,8 @@ mod tests {
             actor: None,
             message: String::new(),
         };
-        db.apply(change).await.unwrap();
+        db.apply(change.clone()).await.unwrap();
+        add_shared_pack(&db, &change).await;
         add_objects(&db, repo.id).await;
         add_discussion(&db, repo.id, repo.acl_version + 1).await;
         add_people(&db, repo.id).await;
@@ -360,6 +369,26 @@ mod tests {
         conn.pragma_update(None, "foreign_keys", false).unwrap();
         conn.execute_batch(sql).unwrap();
         db.check().unwrap()
+    }
+
+    /// Stored in repo 1, and given to repo 2.
+    async fn add_shared_pack(db: &Database, like: &Change) {
+        let (from, id) = (like.repo, PackId::new());
+        db.stage_pack(id, from).await.unwrap();
+        let other = NewRepo {
+            path: crate::RepoPath::new(crate::RepoKind::Dataset, "acme", "other").unwrap(),
+            visibility: Visibility::Public,
+            mirror: false,
+            blob_bytes_max: None,
+            lfs_incomplete: false,
+        };
+        let other = db.create_repo(other).await.unwrap();
+        for (repo, content) in
+            [(from, PackContent::Stored { bytes: 9 }), (other.id, PackContent::Shared { from, bytes: 9 })]
+        {
+            let pack = NewPack { id, kind: PackKind::Receive, objects: 1, closure: false, content };
+            db.apply(Change { repo, refs: vec![], packs_added: vec![pack], ..like.clone() }).await.unwrap();
+        }
     }
 
     /// Of one comment, which was edited.
@@ -503,8 +532,23 @@ mod tests {
             ("UPDATE pack SET added_generation = 9", "was added in the future"),
             (
                 "INSERT INTO pack SELECT repo_id, id, 2, kind, objects, bytes, closure, 1, NULL, 0, 0, inline FROM pack",
-                "has 2 rows",
+                "has 2 rows and is not shared by so many repos",
             ),
+            ("UPDATE pack_share SET repo_id = 7 WHERE repo_id = 2", "repo 7 shares pack"),
+            ("DELETE FROM pack WHERE repo_id = 2", "repo 2 shares pack"),
+            (
+                "UPDATE pack SET kind = 3 WHERE repo_id = 2",
+                "is shared, and staged, in a row, or not the same",
+            ),
+            (
+                "UPDATE pack SET bytes = 8 WHERE repo_id = 2",
+                "is shared, and staged, in a row, or not the same",
+            ),
+            (
+                "UPDATE pack SET state = 0 WHERE repo_id = 2",
+                "is shared, and staged, in a row, or not the same",
+            ),
+            ("DELETE FROM pack_share", "has 2 rows and is not shared by so many"),
             ("UPDATE sequence SET next = 1 WHERE name = 'repo'", "an id of repo would be given twice"),
             ("UPDATE ref SET repo_id = 9", "a row of ref names a repo that does not exist"),
             ("UPDATE repo_lfs SET bytes = 4", "repo 1 counts other bytes of large objects than it links"),

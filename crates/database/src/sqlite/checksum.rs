@@ -77,6 +77,9 @@ pub(super) static PACK: Table = Table::new(
     ],
 );
 
+pub(super) static PACK_SHARE: Table =
+    Table::new("pack_share", &["pack_id", "repo_id"], &["pack_id", "repo_id"]);
+
 pub(super) static SETTING: Table = Table::new("setting", &["name"], &["name", "value"]);
 
 pub(super) static REPO_LFS: Table =
@@ -358,6 +361,7 @@ pub(super) static TABLES: &[&Table] = &[
     &REF,
     &REF_LOG,
     &PACK,
+    &PACK_SHARE,
     &SETTING,
     &REPO_LFS,
     &UPLOAD,

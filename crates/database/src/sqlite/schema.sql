@@ -110,8 +110,8 @@ CREATE TABLE ref_log (
     PRIMARY KEY (repo_id, generation, position)
 ) STRICT, WITHOUT ROWID;
 
--- A pack and its blob. One row does what `pack` and `repo_pack` would do together, as no pack is in two repos yet;
--- sharing would move repo_id, state and added_generation to a `repo_pack` by one INSERT … SELECT.
+-- A pack and its blob. One row does what `pack` and `repo_pack` would do together, as few packs are in two repos: those
+-- have a row for each, and `pack_share` (schema 6) says so.
 -- States go one way: 0 staged, 1 live, 2 condemned; a deleted pack has no row. Readers see state 1 only.
 CREATE TABLE pack (
     repo_id INTEGER NOT NULL REFERENCES repo (id),

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::support::{change, create, hub, oid, open, pack, path};
 
-/// As if schema 1 had written it. Those after it added tables and changed none.
+/// As if schema 1 had written it. Those after it added tables and changed none; of indexes they changed one.
 fn take_back(file: &Path) {
     let (conn, first) = (Connection::open(file).unwrap(), schema_1());
     let is_first = |sql: &str, name: &str| first.prepare(sql).unwrap().exists([name]).unwrap();
@@ -20,6 +20,10 @@ fn take_back(file: &Path) {
         if !is_first("SELECT 1 FROM sqlite_schema WHERE name = ?1", &table) {
             conn.execute_batch(&format!("DROP TABLE IF EXISTS {table}")).unwrap();
         }
+    }
+    conn.execute_batch("DROP INDEX pack_not_live").unwrap();
+    for index in names(&first, "SELECT sql FROM sqlite_schema WHERE name = 'pack_not_live'") {
+        conn.execute_batch(&index).unwrap();
     }
     for sequence in names(&conn, "SELECT name FROM sequence") {
         if !is_first("SELECT 1 FROM sequence WHERE name = ?1", &sequence) {

@@ -1,7 +1,7 @@
 //! Likes, downloads, requests for access, collections: what is counted, and what goes with a repository.
 
 use database::{
-    AccessStatus, Asked, Clock, Collected, CollectionEdit, CollectionId, Counts, Decided, Gating,
+    AccessStatus, Asked, Clock, Collected, CollectionEdit, CollectionId, Counts, Decide, Decided, Gating,
     NewCollection, RepoId, RepoSettings, Request, Seen, UserId, lists,
 };
 
@@ -96,6 +96,32 @@ async fn who_is_let_in() {
     assert_eq!(db.check().unwrap(), Vec::<String>::new());
     db.delete_repo(repo, 0).await.unwrap();
     assert_eq!(db.admissions(bob).unwrap().len(), 0);
+    assert_eq!(db.check().unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn many_are_let_in_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = open(&directory, &Clock::default());
+    let (ann, bob) = two_users(&db).await;
+    let repo = db.create_repo(new_repo("acme/a")).await.unwrap().id;
+    let settings = RepoSettings { gating: Some(Gating::Manual), ..RepoSettings::default() };
+    db.set_repo_settings(repo, settings, database::AsOf::default()).await.unwrap();
+    for user in [ann, bob] {
+        db.ask_for_access(repo, user, "{}".to_owned()).await.unwrap();
+    }
+    let decide = |user, status| Decide { request: Request::Of(user), status, reason: None };
+    let acl_version = || db.repo(repo).unwrap().unwrap().acl_version;
+    let before = acl_version();
+    let (accept, reject) = (AccessStatus::Accepted, AccessStatus::Rejected);
+    let all = vec![decide(ann, accept), decide(UserId(99), accept), decide(bob, accept), decide(bob, accept)];
+    let decided = db.decide_requests(repo, all).await.unwrap();
+    assert_eq!(decided, [Decided::Done, Decided::NoRequest, Decided::Done, Decided::Already]);
+    assert_eq!((db.admissions(bob).unwrap().len(), acl_version()), (1, before));
+    let decided = db.decide_requests(repo, vec![decide(ann, reject), decide(bob, reject)]).await.unwrap();
+    assert_eq!((decided, acl_version()), (vec![Decided::Done; 2], before + 1));
+    assert_eq!(db.admissions(bob).unwrap().len(), 0);
+    assert_eq!(db.decide_requests(repo, vec![]).await.unwrap(), []);
     assert_eq!(db.check().unwrap(), Vec::<String>::new());
 }
 

@@ -14,6 +14,7 @@ mod hint;
 mod items;
 mod plan;
 mod search;
+mod share;
 mod spool;
 
 use std::io;
@@ -22,6 +23,7 @@ use database::{Oid, PackId};
 use storage::TempFile;
 
 pub use plan::{Plan, Policy, Trigger, plan};
+pub use share::{Closure, closure};
 
 use crate::pack::{Blob, PackError};
 use crate::pointer::Pointer;

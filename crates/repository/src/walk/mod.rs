@@ -22,7 +22,7 @@ mod shallow;
 mod trees;
 
 pub use base::merge_base;
-pub use changed::changed_paths;
+pub use changed::{Paths, changed_paths};
 pub use closure::closure;
 pub use commits::{is_ancestor, reaches};
 pub(crate) use compare::{after_first, by_name, skip_equal};

@@ -153,8 +153,48 @@ fn the_last_change_of_a_path_is_where_git_log_finds_it() {
         let expected: Oid = git.run(&["log", "-1", "--format=%H", "--", path]).parse().unwrap();
         assert_eq!(*found, Some(expected), "{path}");
     }
-    assert_eq!(last_changes(&s, &tip, &["no such path"], 1000).unwrap().len(), 1);
+    assert_eq!(last_changes(&s, &tip, &["no such path", "d/no", "kept/no"], 1000).unwrap(), [None; 3]);
     assert_eq!(last_changes(&s, &tip, &["kept"], 2).unwrap(), [None]);
+    assert_eq!(last_changes(&s, &tip, &[], 1000).unwrap(), []);
+}
+
+/// Files that come, change, go, and become folders, in a long history without merges.
+#[test]
+fn last_changes_of_many_paths_are_gits() {
+    let git = Git::init();
+    let mut number = 1u32;
+    let mut next = |below: u32| {
+        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (number >> 16) % below
+    };
+    for commit in 0..60 {
+        for _ in 0..=next(3) {
+            let path = format!("{}/{}/{}", next(3), next(3), next(4));
+            let text = format!("{commit}");
+            let (at, kind) = (git.path().join(&path), next(6));
+            match at.is_dir() {
+                true => std::fs::remove_dir_all(&at).unwrap(),
+                false => drop(std::fs::remove_file(&at)),
+            }
+            match kind {
+                0 => {}
+                1 => git.write(&format!("{path}/below"), text),
+                _ => git.write(&path, text),
+            }
+        }
+        git.write("always", format!("{commit}"));
+        git.commit("x");
+    }
+    let s = with_refs(&git);
+    let tip = git.oid("HEAD");
+    let listed = git.run(&["ls-tree", "-r", "-t", "--name-only", "HEAD"]);
+    let paths: Vec<&str> = listed.lines().collect();
+    assert!(paths.len() > 20);
+    let found = last_changes(&s, &tip, &paths, 1000).unwrap();
+    for (path, found) in paths.iter().zip(&found) {
+        let expected: Oid = git.run(&["log", "-1", "--format=%H", "--", path]).parse().unwrap();
+        assert_eq!(*found, Some(expected), "{path}");
+    }
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use database::{Oid, PackId, PackKind, RefRow};
 use repository::compact::{
-    CompactError, Context, Level, NewPack, Options, Plan, Policy, Trigger, collect, compact, garbage, plan,
+    CompactError, Context, Level, NewPack, Options, Plan, Policy, Trigger, closure, collect, compact,
+    garbage, plan,
 };
 use repository::pack::Blob;
 use repository::pack::{BlobBuilder, EntryHeader, EntrySource, entry};
@@ -239,22 +240,81 @@ fn a_repository_without_refs_is_all_garbage() {
     assert_eq!(plan(&s, Trigger::Idle, &Policy::default()), None, "there is no closure to make");
 }
 
+/// A pack of kind `Api` with one blob, as a delta on one that is elsewhere.
+fn crossed(target: &[u8], base: &[u8], generation: i64) -> Pack {
+    let delta = delta::delta_entry(base, target).unwrap();
+    let mut compressed = Vec::new();
+    entry::deflate(&delta, &mut compressed).unwrap();
+    let header = EntryHeader::RefDelta { base: object::hash(Kind::Blob, base) };
+    let source = EntrySource { header, inflated_size: delta.len() as u64, compressed: &compressed };
+    let mut blob = Vec::new();
+    let mut builder = BlobBuilder::new(&mut blob, 1).unwrap();
+    builder.raw(object::hash(Kind::Blob, target), Kind::Blob, target.len() as u64, source).unwrap();
+    builder.finish().unwrap();
+    pack_from(blob.into(), PackKind::Api, false, generation)
+}
+
+#[test]
+fn a_closure_shares_the_packs_that_are_in_it_and_need_no_other() {
+    let a = Dice::new(1).bytes(100_000);
+    let (b, c, secret) = (
+        [a.clone(), Dice::new(2).bytes(80_000)].concat(),
+        Dice::new(3).bytes(100_000),
+        Dice::new(4).bytes(9),
+    );
+    let files = [("a", &a), ("b", &b), ("c", &c)];
+    let tree: Vec<u8> = files
+        .iter()
+        .flat_map(|(name, data)| {
+            [format!("100644 {name}\0").as_bytes(), &object::hash(Kind::Blob, data).0].concat()
+        })
+        .collect();
+    let commit = commit_of(object::hash(Kind::Tree, &tree), None, 1);
+    let (main, blob) = (object::hash(Kind::Commit, &commit), |data: &Vec<u8>| (Kind::Blob, data.clone()));
+    let history = [(Kind::Tree, tree), (Kind::Commit, commit)];
+    let check = |packs: Vec<Pack>, shared: &[usize], rest: u32| {
+        let ids: Vec<PackId> = packs.iter().map(Pack::id).collect();
+        let s = snapshot_of(Some(main), packs);
+        let found = closure(&s, &Options::default(), &CONTEXT).unwrap();
+        let mut expected: Vec<_> = shared.iter().map(|&at| ids[at]).collect();
+        let mut actual: Vec<_> = found.shared.iter().map(|pack| pack.id()).collect();
+        expected.sort();
+        actual.sort();
+        assert_eq!(actual, expected);
+        let made = found.rest.map(|new| open(&new, PackKind::Receive, 1));
+        assert_eq!(made.as_ref().map_or(0, Pack::objects), rest);
+        assert!(made.as_ref().is_none_or(|made| made.is_closure() == shared.is_empty()));
+        // All of it, nothing else, and each pack can be read alone.
+        let packs: Vec<&Pack> = found.shared.iter().map(|pack| &**pack).chain(made.as_ref()).collect();
+        assert!(packs.iter().all(|pack| pack.verify(None).is_empty()));
+        let reached = [&a, &b, &c].map(|data| object::hash(Kind::Blob, data));
+        let expected =
+            reached.into_iter().chain(history.iter().map(|(kind, data)| object::hash(*kind, data)));
+        assert_eq!(oids(packs), expected.collect());
+    };
+    let receive = |generation, blobs: &[&Vec<u8>]| {
+        pack_of(PackKind::Receive, generation, blobs.iter().map(|data| blob(data)))
+    };
+    let last = || pack_of(PackKind::Receive, 9, history.clone());
+    // The second one has its base elsewhere, the third is small and goes into the rest.
+    check(vec![receive(1, &[&a, &c]), crossed(&b, &a, 2), last()], &[0], 3);
+    check(vec![receive(1, &[&a, &c]), receive(2, &[&b]), last()], &[0, 1], 2);
+    // What is in both is in both.
+    check(vec![receive(1, &[&a, &c]), receive(2, &[&b, &c]), last()], &[0, 1], 2);
+    // One object too many, and nothing of the pack is shared.
+    check(vec![receive(1, &[&a, &c, &secret]), receive(2, &[&b]), last()], &[1], 4);
+    check(vec![receive(1, &[&a, &b, &c, &secret]), last()], &[], 5);
+    let all: Vec<_> = [&a, &b, &c].into_iter().map(blob).chain(history.clone()).collect();
+    check(vec![pack_of(PackKind::Receive, 1, all)], &[0], 0);
+    // Nothing is reached.
+    let nothing = closure(&snapshot_of(None, vec![last()]), &Options::default(), &CONTEXT).unwrap();
+    assert!(nothing.shared.is_empty() && nothing.rest.is_none());
+}
+
 /// Two objects that are deltas on each other, in different packs of kind `Api`.
 #[test]
 fn circles_through_packs_are_cut() {
     let (a, b) = (Dice::new(1).bytes(5000), [Dice::new(1).bytes(5000), b"more".to_vec()].concat());
-    let crossed = |target: &[u8], base: &[u8], generation| {
-        let delta = delta::delta_entry(base, target).unwrap();
-        let mut compressed = Vec::new();
-        entry::deflate(&delta, &mut compressed).unwrap();
-        let header = EntryHeader::RefDelta { base: object::hash(Kind::Blob, base) };
-        let source = EntrySource { header, inflated_size: delta.len() as u64, compressed: &compressed };
-        let mut blob = Vec::new();
-        let mut builder = BlobBuilder::new(&mut blob, 1).unwrap();
-        builder.raw(object::hash(Kind::Blob, target), Kind::Blob, target.len() as u64, source).unwrap();
-        builder.finish().unwrap();
-        pack_from(blob.into(), PackKind::Api, false, generation)
-    };
     // `b` whole is what makes both readable. It is the newest copy, so the circle would be chosen.
     let whole = pack_of(PackKind::Receive, 9, [(Kind::Blob, b.clone())]);
     let s = snapshot_of(None, vec![crossed(&a, &b, 1), crossed(&b, &a, 2), whole]);

@@ -2,7 +2,7 @@
 
 use auth::{Admin, Discover};
 use http::{HeaderValue, Response, StatusCode, header};
-use hub::access::{Decision, Of, status_name, status_named};
+use hub::access::{Decision, Decisions, Of, status_name, status_named};
 use serde_json::{Map, Value, json as document};
 
 use super::{Call, Query, json, ok, page};
@@ -59,6 +59,15 @@ pub(super) async fn handle(mut call: Call<'_>, target: &Target) -> Result<Respon
     let hub = call.hub().clone();
     call.to_its_end(async move { hub.decide(&access, decision).await }).await?;
     Ok(ok())
+}
+
+pub(super) async fn handle_many(mut call: Call<'_>, target: &Target) -> Result<Response<Body>, Error> {
+    let access = call.access::<Admin>(target)?;
+    let decisions: Decisions = call.json().await?;
+    call.server.node.writable()?;
+    let hub = call.hub().clone();
+    let told = call.to_its_end(async move { hub.decide_many(&access, decisions).await }).await?;
+    Ok(json(&told))
 }
 
 pub(super) async fn grant(mut call: Call<'_>, target: &Target) -> Result<Response<Body>, Error> {

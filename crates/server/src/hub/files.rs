@@ -27,7 +27,7 @@ pub(super) async fn tree(
     let after = cursor.map_err(|_| Error::BadRequest("this cursor is not one of ours"))?;
     let limit = query.number("limit")?;
     let at = call.hub().at(&access, revision).await?;
-    let mut page = at.list(path, Listing { recursive, expand, after, limit }).await?;
+    let mut page = call.hub().folder(&at, path, Listing { recursive, expand, after, limit }).await?;
     call.hub().name_xet(&access, &mut page.entries)?;
     let mut response = json(&page.entries);
     if let Some(next) = page.next {

@@ -26,6 +26,8 @@ pub enum PeopleRoute {
     AccessList { repo: Target, status: String },
     /// `POST /api/{type}/{repo}/user-access-request/handle`
     AccessHandle { repo: Target },
+    /// `POST /api/{type}/{repo}/user-access-request/batch`
+    AccessBatch { repo: Target },
     /// `POST /api/{type}/{repo}/user-access-request/grant`
     AccessGrant { repo: Target },
     /// `POST /api/{type}/{repo}/user-access-request/cancel`: one's own.
@@ -69,6 +71,7 @@ pub(super) fn api(method: &Method, rest: &[&str]) -> Option<Result<HubRoute, NoR
                 ["likers"] => (GET, PeopleRoute::Likers { repo }),
                 ["user-access-report"] => (GET, PeopleRoute::AccessReport { repo }),
                 ["user-access-request", "handle"] => (POST, PeopleRoute::AccessHandle { repo }),
+                ["user-access-request", "batch"] => (POST, PeopleRoute::AccessBatch { repo }),
                 ["user-access-request", "grant"] => (POST, PeopleRoute::AccessGrant { repo }),
                 ["user-access-request", "cancel"] => (POST, PeopleRoute::AccessCancel { repo }),
                 ["user-access-request", status @ ("pending" | "accepted" | "rejected")] => {
@@ -124,6 +127,7 @@ impl PeopleRoute {
             self,
             PeopleRoute::AskAccess { .. }
                 | PeopleRoute::AccessHandle { .. }
+                | PeopleRoute::AccessBatch { .. }
                 | PeopleRoute::AccessGrant { .. }
                 | PeopleRoute::CollectionCreate
                 | PeopleRoute::CollectionEdit { .. }
@@ -144,6 +148,7 @@ super::labels! {
     AskAccess => "hub.ask-access",
     AccessList => "hub.access.list",
     AccessHandle => "hub.access.handle",
+    AccessBatch => "hub.access.batch",
     AccessGrant => "hub.access.grant",
     AccessCancel => "hub.access.cancel",
     AccessReport => "hub.access.report",

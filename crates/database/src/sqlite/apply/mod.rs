@@ -9,7 +9,7 @@ use super::objects::{self, links};
 use super::{ApplyError, Database, DbError, discussions, locks, maintenance, packs, webhooks, writer::Sort};
 use crate::{
     Applied, BlobState, Change, Conflict, DiscussionNum, Happened, HeadEdit, NewPack, Oid, PackContent,
-    PackId, PullEdit, RefMoved, WEBHOOK_REFS_MAX,
+    PackId, PullEdit, RefMoved, RepoId, WEBHOOK_REFS_MAX,
 };
 use refs::Plan;
 
@@ -49,7 +49,7 @@ pub(super) fn apply(
     let change = &change;
     let target = Target::read(conn, change)?.ok_or(Conflict::RepoGone)?;
     target.check_versions(change)?;
-    check_staged(conn, change)?;
+    check_added(conn, change)?;
     check_objects(conn, change)?;
     let leaving = Leaving::find(conn, change)?;
     discussions::check_pulls(conn, change, pulls)?;
@@ -161,6 +161,8 @@ impl Target {
             row.get::<i64>("packs_count")? + change.packs_added.len() as i64 - leaving.packs.len() as i64;
         let maint_due_ms = match row.get("maint_due_ms")? {
             due if change.packs_added.is_empty() => due,
+            // What is rewritten is shared no more: that waits until the repo changes.
+            due if change.packs_added.iter().any(is_shared) => due,
             // It is about to be looked at; moving that would let a busy repo run away from it.
             Some(due) if due <= now_ms => Some(due),
             _ if packs_count >= maintenance::PACKS_MAX => Some(now_ms),
@@ -179,14 +181,21 @@ impl Target {
     }
 }
 
-/// Every stored pack has its staged row.
-fn check_staged(conn: &Connection, change: &Change) -> Result<(), ApplyError> {
+/// Every stored pack has its staged row, or is live where it comes from.
+fn check_added(conn: &Connection, change: &Change) -> Result<(), ApplyError> {
     for pack in &change.packs_added {
-        if matches!(pack.content, PackContent::Stored { .. }) {
-            let sql = "SELECT 1 FROM pack WHERE repo_id = ?1 AND state = 0 AND id = ?2";
-            if !conn.prepare_cached(sql)?.exists(params![change.repo, pack.id])? {
-                return Err(Conflict::PacksMoved.into());
+        let may_come = match pack.content {
+            PackContent::Inline(_) => true,
+            PackContent::Stored { .. } => {
+                let sql = "SELECT 1 FROM pack WHERE repo_id = ?1 AND state = 0 AND id = ?2";
+                conn.prepare_cached(sql)?.exists(params![change.repo, pack.id])?
             }
+            PackContent::Shared { from, .. } => {
+                packs::can_be_shared(conn, from, change.repo, pack, bytes(pack))?
+            }
+        };
+        if !may_come {
+            return Err(Conflict::PacksMoved.into());
         }
     }
     Ok(())
@@ -261,23 +270,10 @@ impl Leaving {
 fn add_packs(conn: &Connection, change: &Change, generation: i64) -> Result<(), DbError> {
     for pack in &change.packs_added {
         match &pack.content {
-            PackContent::Inline(blob) => {
-                let (state, none) = (BlobState::Live, None::<i64>);
-                let NewPack { id, kind, objects, closure, .. } = pack;
-                let values: [&dyn ToSql; 11] = [
-                    &change.repo,
-                    id,
-                    &state,
-                    kind,
-                    objects,
-                    &bytes(pack),
-                    closure,
-                    &generation,
-                    &none,
-                    &none,
-                    &&blob[..],
-                ];
-                PACK.insert(conn, &values)?;
+            PackContent::Inline(blob) => insert_live(conn, change.repo, pack, generation, Some(blob))?,
+            PackContent::Shared { from, .. } => {
+                insert_live(conn, change.repo, pack, generation, None)?;
+                packs::share(conn, pack.id, [*from, change.repo])?;
             }
             PackContent::Stored { .. } => {
                 let staged = "repo_id = ?1 AND state = 0 AND id = ?2";
@@ -296,10 +292,30 @@ fn add_packs(conn: &Connection, change: &Change, generation: i64) -> Result<(), 
     Ok(())
 }
 
+fn insert_live(
+    conn: &Connection,
+    repo: RepoId,
+    pack: &NewPack,
+    generation: i64,
+    inline: Option<&[u8]>,
+) -> rusqlite::Result<()> {
+    let (state, none) = (BlobState::Live, None::<i64>);
+    let NewPack { id, kind, objects, closure, .. } = pack;
+    let values: [&dyn ToSql; 11] =
+        [&repo, id, &state, kind, objects, &bytes(pack), closure, &generation, &none, &none, &inline];
+    PACK.insert(conn, &values)
+}
+
+fn is_shared(pack: &NewPack) -> bool {
+    matches!(pack.content, PackContent::Shared { .. })
+}
+
 fn bytes(pack: &NewPack) -> i64 {
     match &pack.content {
         PackContent::Inline(blob) => blob.len() as i64,
-        PackContent::Stored { bytes } => i64::try_from(*bytes).unwrap_or(i64::MAX),
+        PackContent::Stored { bytes } | PackContent::Shared { bytes, .. } => {
+            i64::try_from(*bytes).unwrap_or(i64::MAX)
+        }
     }
 }
 
