@@ -641,7 +641,7 @@ mod tests {
             ("DELETE FROM collection_item", "collection 1 belongs to nobody, or counts 1 items wrongly"),
             ("UPDATE sequence SET next = 1 WHERE name = 'tag'", "an id of tag would be given twice"),
             ("UPDATE webhook SET state = 3", "webhook 1 has a state or domains that do not exist"),
-            ("UPDATE webhook SET waiting = 1", "webhook 1 counts 1 deliveries that wait but has 3"),
+            ("UPDATE webhook SET waiting = 1", "webhook 1 counts 1 deliveries that wait but has 4"),
             ("UPDATE webhook SET due_ms = NULL", "webhook 1 has deliveries and no time for them"),
             ("UPDATE webhook SET state = 1", "webhook 1 has deliveries and no time for them"),
             ("UPDATE webhook_watch SET target = 9 WHERE kind = 2", "webhook 1 watches what does not exist"),
