@@ -261,6 +261,8 @@ pub(super) static BUCKET: Table = Table::new(
         "files",
         "bytes",
         "spare_bytes",
+        "version",
+        "journaled",
     ],
 );
 
