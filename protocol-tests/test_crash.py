@@ -86,6 +86,23 @@ def sweep(hub, _):
     hub.run("maintain", "--now", check=False)
 
 
+def fill_bucket(hub, number):
+    """A bucket that has something to tell. It may be there already."""
+    api = HubApi(hub.url, hub.admin_token)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        api.post(f"/api/buckets/admin/b{number}", {})
+        lines = [{"type": "addFile", "path": path, "xetHash": "0" * 64, "mtime": 1} for path in ("a", "b/c")]
+        body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        api.post(f"/api/buckets/admin/b{number}/batch", body, content_type="application/x-ndjson")
+    hub.run("maintain", "--now", check=False)
+
+
+def drop_bucket(hub, number):
+    fill_bucket(hub, number)
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        HubApi(hub.url, hub.admin_token).delete(f"/api/buckets/admin/b{number}")
+
+
 def backup(hub, number):
     hub.run("backup", hub.directory / f"backup-{number}", check=False)
 
@@ -94,6 +111,7 @@ DRIVERS = {
     "push.indexed": push_small, "push.staged": push_big, "push.pack-durable": push_big,
     "commit.durable": commit_over_http, "merge.durable": merge, "apply.before-commit": push_small, "apply.after-commit": push_small,
     "compact.pack-durable": maintain, "compact.applied": maintain, "manifest.written": maintain,
+    "bucket.journaled": fill_bucket, "bucket.deleted": drop_bucket,
     "gc.pack-durable": collect, "gc.applied": collect, "sweep.deleted": sweep,
     "backup.database-copied": backup, "backup.packs-copied": backup,
 }
@@ -189,6 +207,27 @@ def test_a_duplicate_killed_at(stopped_hub, git, tmp, point):
     sweep(hub, 0)
     hub.fsck()
     assert not [path for path in (hub.data / "packs").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("point, remains", {"bucket.journaled": True, "bucket.deleted": False}.items())
+def test_what_is_rebuilt_after_a_crash(stopped_hub, point, remains):
+    """A bucket whose journal was being written is there; one that was deleted is not, once the hub ran again."""
+    hub = stopped_hub(debug=True).start()
+    fill_bucket(hub, 0)
+    hub.stop()
+    hub.start(may_die=True, GRANARY_FAULT=point)
+    DRIVERS[point](hub, 0)
+    hub.wait_killed()
+    hub.start()
+    hub.run("maintain", "--now")
+    hub.stop()
+    told = hub.rebuild().stdout
+    assert ("1 buckets with 2 files" in told) is remains, told
+    hub.start()
+    listed = HubApi(hub.url, hub.user("admin")).get("/api/buckets/admin/b0/tree?recursive=true")
+    assert (listed.status, [row["path"] for row in listed.json()] if remains else None) == ((200, ["a", "b/c"]) if remains else (404, None))
+    hub.fsck()
+    hub.stop()
 
 
 def prepare_or_extend(hub, number):

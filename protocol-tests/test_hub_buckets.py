@@ -302,6 +302,44 @@ tell([again.status, list, top, info.size, read, paths, none, rest, gone.status])
     assert (paths, none, rest) == ([["copies/b.bin", len(big)]], [False, None], ["models/big.bin"])
 
 
+@newest
+@shows("hf sync after a rebuild")
+def test_a_rebuild_brings_buckets_back(stopped_hub, tmp):
+    """The rows are lost: what was in step with a folder still is, and nothing is sent again."""
+    hub = stopped_hub(debug=True).start()
+    source = write(tmp / "source", big_bin=content(3 * MIB), same_bin=content(3 * MIB), code_py=b"print(1)\n", deep__er__empty=b"", **{"deep__a b_txt": b"a" * 70_000})
+    hf = Hf(hub.url, hub.user("alice"), tmp / "hf")
+    for name in ("kept", "shown", "gone"):
+        hf.run("buckets", "create", name, "--private")
+        hf.run("sync", source, f"hf://buckets/alice/{name}/folder")
+    hf.run("buckets", "move", "alice/shown", "alice/moved")
+    hf.run("buckets", "settings", "alice/moved", "--public")
+    hub.run("maintain", "--now")
+    hf.run("buckets", "delete", "alice/gone", "-y")
+    api = HubApi(hub.url, hub.token("alice"))
+    tree = api.get("/api/buckets/alice/kept/tree?recursive=true").json()
+    hub.stop()
+    assert ", 2 buckets with 10 files" in hub.rebuild().stdout
+    hub.fsck()
+    hub.start()
+    token = hub.user("alice")
+    api, hf = HubApi(hub.url, token), Hf(hub.url, token, tmp / "other")
+    assert api.get("/api/buckets/alice/kept/tree?recursive=true").json() == tree and len(tree) == 5, "with their times"
+    assert api.get("/api/buckets/alice/gone").status == 404
+    nobody = HubApi(hub.url)
+    assert (nobody.get("/api/buckets/alice/kept").status, nobody.get("/buckets/alice/moved/resolve/folder/code.py").body) == (401, b"print(1)\n")
+    for name in ("kept", "moved"):
+        plan = hf.python("""tell(api.sync_bucket(sys.argv[1], sys.argv[2], quiet=True).summary())""", source, f"hf://buckets/alice/{name}/folder")
+        assert (plan["uploads"], plan["skips"]) == (0, 5)
+        hf.run("sync", f"hf://buckets/alice/{name}/folder", tmp / name)
+        same(source, tmp / name)
+    write(source, new_txt=b"new")
+    hf.run("sync", source, "hf://buckets/alice/kept/folder")
+    assert api.get("/buckets/alice/kept/resolve/folder/new.txt").body == b"new"
+    hub.fsck()
+    hub.stop()
+
+
 # -- files --------------------------------------------------------------------------------------------------------
 
 

@@ -141,13 +141,6 @@ impl Denied {
 }
 
 impl<A: Right> Authorized<A> {
-    /// For jobs of the node itself, which nobody asked for. `job` says which.
-    pub fn system(job: &'static str, repo: Repo) -> Authorized<A> {
-        tracing::info!(job, repo = %repo.path, right = ?A::ACCESS, "system access");
-        let (bearer, settings) = (Bearer::System(job), Settings::default());
-        Authorized { subject: repo, bearer, granted: Access::Admin, settings, right: PhantomData }
-    }
-
     /// The repository's row as it was when the right was granted.
     pub fn repo(&self) -> &Repo {
         &self.subject
@@ -193,6 +186,14 @@ impl<A: Right> Authorized<A, Holder> {
 }
 
 impl<A: Right, S: Subject> Authorized<A, S> {
+    /// For jobs of the node itself, which nobody asked for. `job` says which.
+    pub fn system(job: &'static str, subject: S) -> Authorized<A, S> {
+        let facts = subject.facts();
+        tracing::info!(job, of = %format_args!("{}/{}", facts.namespace, facts.name), right = ?A::ACCESS, "system access");
+        let (bearer, settings) = (Bearer::System(job), Settings::default());
+        Authorized { subject, bearer, granted: Access::Admin, settings, right: PhantomData }
+    }
+
     /// Reads user, token and subject again and repeats the decision. For a change that was long under way: its
     /// transaction found another `acl_version`, or the token may have been revoked since.
     pub fn reauthorize(&self, database: &Database) -> Result<Authorized<A, S>, ReauthorizeError> {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use database::{BlobState, DbError, LinkState, Oid, Repo, RepoId, RepoState, Sha256};
+use database::{BlobState, BucketId, DbError, LinkState, Oid, Repo, RepoId, RepoState, Sha256};
 use repository::{Snapshot, walk};
 use serde::{Deserialize, Serialize};
 
@@ -116,10 +116,31 @@ impl Changes {
         let mut after = RepoId(i64::MIN);
         loop {
             let page = self.0.database.repo_ids(after, PAGE)?;
-            let Some(last) = page.last() else { return Ok(report) };
+            let Some(last) = page.last() else { break };
             after = *last;
             for id in page {
                 self.fsck_repo(id, &mut report)?;
+            }
+        }
+        let checked = self.fsck_buckets(&mut report);
+        report.readable("the journals of buckets", checked)?;
+        Ok(report)
+    }
+
+    /// Each bucket has a journal that can be read, unless none was written yet.
+    fn fsck_buckets(&self, report: &mut FsckReport) -> Result<(), FsckError> {
+        let mut after = BucketId(i64::MIN);
+        loop {
+            let page = self.0.database.buckets_journaled(after, PAGE)?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.id;
+            for bucket in &page {
+                if let Some(finding) = self.check_bucket(bucket)? {
+                    report.findings.push(format!(
+                        "bucket {}: {finding}; `granary maintain --now` after a change of it writes it anew",
+                        bucket.path
+                    ));
+                }
             }
         }
     }

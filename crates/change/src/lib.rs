@@ -72,6 +72,7 @@ struct Inner {
     /// One compaction or collection at a time; they compete for the same cores and the same pack lists.
     maintaining: tokio::sync::Mutex<()>,
     journal: manifest::Journal,
+    bucket_journal: manifest::BucketJournal,
     /// Of commits over HTTP.
     turns: turns::Turns,
 }
@@ -102,6 +103,7 @@ impl Changes {
             sweeping,
             maintaining,
             journal,
+            bucket_journal: manifest::BucketJournal::default(),
             turns: turns::Turns::default(),
         }))
     }

@@ -25,7 +25,7 @@ pub struct MaintainReport {
     /// Large objects whose bytes were deleted, and uploads that came to nothing.
     #[serde(default)]
     pub large: lfs::SweepReport,
-    /// Manifests written.
+    /// Manifests written, of repositories and of buckets.
     pub manifests: u64,
 }
 
@@ -111,7 +111,9 @@ impl Changes {
         }
         // The sweep does not keep the manifests from being written.
         let swept = self.sweep_locked().await;
-        report.manifests = self.write_manifests(u32::MAX, now).await?;
+        let manifests = self.write_manifests(u32::MAX, now).await;
+        report.manifests = self.write_buckets(u32::MAX, now).await?;
+        report.manifests += manifests?;
         report.swept = swept?;
         Ok(report)
     }

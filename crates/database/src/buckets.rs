@@ -93,6 +93,8 @@ pub enum BucketSource {
     Here,
     /// It is in another place that may be read, whose version of that right is this.
     Other { holder: HolderId, acl_version: i64 },
+    /// As [`BucketSource::Here`], in a bucket that is made anew: it was put there at that time.
+    Again { uploaded_ms: i64 },
 }
 
 /// Edits in their order, in one transaction.
@@ -125,6 +127,43 @@ pub struct BucketRegistration {
     /// Those that the shard names apart from terms.
     pub xorbs: Vec<XorbId>,
     pub files: Vec<NewXetFile>,
+}
+
+/// A bucket whose journal tells of an older version than it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BucketBehind {
+    pub id: BucketId,
+    /// A deleted one waits for its journal to say so.
+    pub state: RepoState,
+    /// How long it takes to tell of it goes by that.
+    pub files: u64,
+}
+
+/// What the journal says in front of the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketHead {
+    pub version: i64,
+    pub path: BucketPath,
+    /// The namespace is an organisation's.
+    pub of_org: bool,
+    pub visibility: Visibility,
+}
+
+/// Whose journal is to be checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketJournaled {
+    pub id: BucketId,
+    pub path: BucketPath,
+    /// The version that its journal tells of, or an older one than it does; -1: it need not be there.
+    pub journaled: i64,
+}
+
+/// What the journal says of one file.
+#[derive(Clone, Debug)]
+pub struct BucketLine {
+    pub file: BucketFile,
+    /// What it is made of, at the first of its paths: of each term the xorb, its first chunk, and the one behind the last.
+    pub terms: Option<Vec<(XetHash, u32, u32)>>,
 }
 
 /// Whoever has files in xorbs.

@@ -50,6 +50,10 @@ points! {
     SweepDeleted = "sweep.deleted",
     /// A manifest has been written, its row is not.
     ManifestWritten = "manifest.written",
+    /// The journal of a bucket has been written, its row is not.
+    BucketJournaled = "bucket.journaled",
+    /// The row of a bucket says deleted, its journal does not.
+    BucketDeleted = "bucket.deleted",
     /// A backup has copied the database, not yet the packs.
     BackupDatabaseCopied = "backup.database-copied",
     /// A backup has copied everything but its completion mark.

@@ -122,10 +122,7 @@ impl Hub {
 
     pub async fn delete_bucket(&self, access: &Authorized<Admin, Bucket>) -> Result<(), HubError> {
         let access = access.reauthorize(&self.0.database)?;
-        match self.0.database.delete_bucket(access.bucket().id).await? {
-            true => Ok(()),
-            false => Err(HubError::RepoNotFound),
-        }
+        Ok(self.0.changes.delete_bucket(access.bucket().id).await?)
     }
 
     /// The old name leads to the bucket from now on.

@@ -90,7 +90,8 @@ pub enum Command {
         /// What `backup` wrote
         dir: PathBuf,
     },
-    /// Make a lost database anew from packs and manifests: repositories, refs and a user per namespace, but no tokens
+    /// Make a lost database anew from packs, xorbs and manifests: repositories, refs, buckets and a user per namespace, but no
+    /// tokens
     Rebuild,
     /// Check data directory, file system, free space, schema, clock and limits; print all settings in force
     Doctor,

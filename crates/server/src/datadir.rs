@@ -4,7 +4,7 @@
 //! DIR/granary.db             rows (SQLite; with -wal and -shm while open)
 //! DIR/packs/                 packs that are too large for a row
 //! DIR/objects/               large objects, unless storage.url says otherwise
-//! DIR/manifests/             refs and pack lists once more, to rebuild the rows from
+//! DIR/manifests/             refs, pack lists and what is in buckets once more, to rebuild the rows from
 //! DIR/staging/               what is being written; emptied at start
 //! DIR/control.sock           commands reach the process that owns the directory here
 //! DIR/lock                   flock(2)ed by the owner; holds its pid

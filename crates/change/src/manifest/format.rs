@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use database::{Gating, PackId, PackKind, PackRow, RefRow, Repo, RepoId, Sha256, SnapshotRows, Visibility};
+use database::{Gating, PackId, PackKind, PackRow, RefRow, Repo, RepoId, SnapshotRows, Visibility};
 use serde::{Deserialize, Serialize};
 use xet::Recipe;
 
@@ -170,10 +170,10 @@ impl From<&Recipe> for FileEntry {
 
 impl FileEntry {
     /// `None` if it is none: a seal keeps out what time does to bytes, but not what people do.
-    pub(super) fn recipe(&self, sha256: Sha256) -> Option<Recipe> {
+    pub(super) fn recipe(&self) -> Option<Recipe> {
         let term = |(xorb, start, end): &(String, u32, u32)| Some((xorb.parse().ok()?, *start, *end));
         let terms = self.terms.iter().map(term).collect::<Option<_>>()?;
-        Some(Recipe { hash: self.hash.parse().ok()?, sha256, terms })
+        Some(Recipe { hash: self.hash.parse().ok()?, terms })
     }
 }
 

@@ -3,8 +3,9 @@
 //!
 //! One file per repository and state, `manifests/<repo id>/<generation>.<acl version>`. A base says everything, a delta
 //! what changed since the file it names; inline packs are embedded where they first appear, and so is what large files
-//! in xorbs are made of. A base replaces all files before it.
+//! in xorbs are made of. A base replaces all files before it. Buckets have theirs, in [`buckets`].
 
+mod buckets;
 mod format;
 mod rebuild;
 
@@ -15,6 +16,7 @@ use database::{PackId, RepoId, SnapshotRows, fault};
 use parking_lot::Mutex;
 
 use crate::Changes;
+pub(crate) use buckets::BucketJournal;
 use format::{DELETED, RefEntry, base, delta, directory, file_name, read_chain, sealed};
 pub use rebuild::{RebuildError, RebuildReport, rebuild};
 
@@ -22,7 +24,7 @@ pub use rebuild::{RebuildError, RebuildReport, rebuild};
 const CHAIN_SLACK: u64 = 64 * 1024;
 /// Chains remembered between writes; a forgotten one starts with a new base.
 const CHAINS_MAX: usize = 10_000;
-/// A busy repository's manifest is written this often, in milliseconds.
+/// A busy repository's manifest is written this often, in milliseconds, and a bucket's at most.
 const PAUSE_MS: i64 = 5_000;
 /// A link bears the time at which its transaction began, and may be read this much later at most; told twice, it does no
 /// harm.
@@ -132,7 +134,7 @@ impl Changes {
         // A ref moves after the links that it needs were made.
         let since_ms = continued.as_ref().map_or(i64::MIN, |chain| chain.read_ms - LINKED_SLACK_MS);
         let recipes = self.0.objects.xet().recipes(repo, since_ms)?;
-        manifest.files = recipes.iter().map(|file| (file.sha256.to_string(), file.into())).collect();
+        manifest.files = recipes.iter().map(|(sha256, recipe)| (sha256.to_string(), recipe.into())).collect();
         let bytes = sealed(&manifest)?;
         let name = file_name(&rows.repo);
         let mut file = self.0.disk.temp_file()?;

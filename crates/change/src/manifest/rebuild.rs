@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use auth::transfer::TransferKeys;
 use auth::{Authorized, Propose};
 use database::{
-    AsOf, Change, Clock, CreateError, Database, Expected, Gating, HeadEdit, NewPack, NewRepo, Oid,
+    AsOf, Change, Clock, CreateError, Database, Expected, Gating, HeadEdit, Namespace, NewPack, NewRepo, Oid,
     PackContent, PackId, RefEdit, RepoId, RepoPath, RepoSettings, Visibility,
 };
 use repository::Repositories;
@@ -14,6 +14,7 @@ use repository::snapshot::CacheLimits;
 use serde::{Deserialize, Serialize};
 use storage::{Disk, ObjectStore};
 
+use super::buckets;
 use super::format::{FileEntry, KINDS, PackEntry, RefEntry, Told, from_hex, read_chain};
 use crate::{large, rows};
 
@@ -25,7 +26,12 @@ pub struct RebuildReport {
     /// Large objects (LFS) that were found, proven and linked again.
     #[serde(default)]
     pub large: u64,
-    /// Repositories that could not be rebuilt, and why.
+    #[serde(default)]
+    pub buckets: u64,
+    /// That were found and proven, each as often as it has a path.
+    #[serde(default)]
+    pub bucket_files: u64,
+    /// Repositories and buckets that could not be rebuilt, or not whole, and why.
     pub problems: Vec<String>,
 }
 
@@ -34,8 +40,12 @@ impl std::fmt::Display for RebuildReport {
         for problem in &self.problems {
             writeln!(f, "{problem}")?;
         }
-        let RebuildReport { repos, packs, refs, large, .. } = self;
-        write!(f, "rebuilt {repos} repositories, {refs} refs, {packs} packs, {large} large objects")
+        let RebuildReport { repos, packs, refs, large, buckets, bucket_files, .. } = self;
+        write!(f, "rebuilt {repos} repositories, {refs} refs, {packs} packs, {large} large objects")?;
+        match buckets {
+            0 => Ok(()),
+            _ => write!(f, ", {buckets} buckets with {bucket_files} files"),
+        }
     }
 }
 
@@ -59,8 +69,10 @@ pub enum RebuildError {
 
 /// Where the manifests that a rebuild reads are kept; new rows give new ids, so they must not mix with new manifests.
 const READ_FROM: &str = "manifests.before-rebuild";
+/// Where they are left once the rows are there: another rebuild reads what is written from then on.
+const DONE_WITH: &str = "manifests.rebuilt";
 
-/// Makes new rows in `data_dir` from its manifests and packs: repositories, refs, pack lists and for each namespace one
+/// Makes new rows in `data_dir` from its manifests and packs: repositories, refs, pack lists, buckets and for each namespace one
 /// user (without token) or organisation (without members). Tokens, users' rights and ref logs were in the rows that are
 /// gone. Can be repeated if it is cut off: the rows appear under their name last.
 ///
@@ -95,8 +107,11 @@ pub async fn rebuild(data_dir: &Path, store: Option<ObjectStore>) -> Result<Rebu
         lfs::Objects::new(database.clone(), store, keys, auth::Settings::default(), lfs::Config::default());
     let mut report = RebuildReport::default();
     let mut placed = HashMap::new();
-    for directory in std::fs::read_dir(&read_from).map_err(at(&read_from))? {
-        let directory = directory.map_err(at(&read_from))?.path();
+    let in_buckets = read_from.join(buckets::DIRECTORY);
+    for directory in directories(&read_from).map_err(at(&read_from))? {
+        if directory == in_buckets {
+            continue;
+        }
         let rebuilt = match read_chain(&directory) {
             Ok(Some(mut told)) => {
                 let files = std::mem::take(&mut told.files);
@@ -112,11 +127,48 @@ pub async fn rebuild(data_dir: &Path, store: Option<ObjectStore>) -> Result<Rebu
             report.problems.push(format!("{}: {problem}", directory.display()));
         }
     }
+    for directory in directories(&in_buckets).map_err(at(&in_buckets))? {
+        if let Err(problem) = buckets::rebuild_bucket(&database, &objects, &directory, &mut report).await {
+            report.problems.push(format!("{}: {problem}", directory.display()));
+        }
+    }
     // Clients know of xorbs that no file here is made of.
     xet::begin_epoch(&database).await?;
     database.close().await;
     rows::put_in_place(&partial, &rows).map_err(at(&rows))?;
+    let done_with = data_dir.join(DONE_WITH);
+    match std::fs::remove_dir_all(&done_with) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(&done_with)(error)),
+        _ => std::fs::rename(&read_from, &done_with).map_err(at(&done_with))?,
+    }
     Ok(report)
+}
+
+/// What is directly in `root`, in the order of names; nothing if it is not there.
+fn directories(root: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(root) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// A user's, or an organisation's, unless it is there.
+pub(super) async fn make_namespace(
+    database: &Database,
+    namespace: Namespace,
+    of_org: bool,
+) -> Result<(), String> {
+    let made = match of_org {
+        true => database.create_org(namespace, None).await.map(drop),
+        false => database.create_user(namespace, false).await.map(drop),
+    };
+    match made {
+        Ok(()) | Err(CreateError::Taken) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// `placed`: which repository has each stored pack already.
@@ -128,15 +180,7 @@ async fn rebuild_repo(
     report: &mut RebuildReport,
 ) -> Result<RepoId, String> {
     let path: RepoPath = told.last.path.parse().map_err(|error| format!("{error}"))?;
-    let namespace = path.namespace.clone();
-    let made = match told.last.org {
-        true => database.create_org(namespace, None).await.map(drop),
-        false => database.create_user(namespace, false).await.map(drop),
-    };
-    match made {
-        Ok(()) | Err(CreateError::Taken) => {}
-        Err(error) => return Err(error.to_string()),
-    }
+    make_namespace(database, path.namespace.clone(), told.last.org).await?;
     let gating = told.last.gating();
     let visibility = match (told.last.public, gating) {
         (true, Some(_)) => Visibility::Public,
@@ -229,9 +273,11 @@ async fn adopt_large(
             report.large += 1;
             continue;
         }
-        let recipe = files.get(&sha256.to_string()).and_then(|file| file.recipe(sha256));
+        let recipe = files.get(&sha256.to_string()).and_then(FileEntry::recipe);
         let adopted = match recipe {
-            Some(recipe) => objects.xet().adopt(&access, &recipe).await.map_err(|error| failed(&error))?,
+            Some(recipe) => {
+                objects.xet().adopt(&access, sha256, &recipe).await.map_err(|error| failed(&error))?
+            }
             None => false,
         };
         match adopted {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::disallowed_methods, reason = "git is the oracle")]
 
+mod buckets;
 mod collect;
 mod duplicate;
 mod exchange;

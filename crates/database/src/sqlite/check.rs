@@ -108,6 +108,8 @@ const RULES: &[&str] = &[
      AND NOT EXISTS (SELECT 1 FROM bucket_spare WHERE file_id = xet_file.id)",
     "SELECT 'bucket ' || id || ' has a visibility or state that does not exist, or is folded as ' || folded FROM bucket
      WHERE visibility NOT IN (0, 1) OR state NOT IN (0, 1) OR folded <> lower(namespace || '/' || name)",
+    "SELECT 'bucket ' || id || ' has a journal of a version that it never had' FROM bucket
+     WHERE journaled NOT BETWEEN -1 AND version",
     "SELECT 'bucket ' || id || ' belongs to no user' FROM bucket
      WHERE state = 0 AND NOT EXISTS (SELECT 1 FROM account a WHERE a.folded = lower(bucket.namespace))
      AND NOT EXISTS (SELECT 1 FROM org o WHERE o.folded = lower(bucket.namespace))",
@@ -594,6 +596,11 @@ mod tests {
             ("UPDATE bucket SET visibility = 5", "bucket 1 has a visibility or state that does not exist"),
             ("UPDATE bucket SET folded = 'acme/FILES'", "or is folded as acme/FILES"),
             ("UPDATE bucket SET namespace = 'x', folded = 'x/files'", "bucket 1 belongs to no user"),
+            (
+                "UPDATE bucket SET journaled = version + 1",
+                "bucket 1 has a journal of a version that it never had",
+            ),
+            ("UPDATE bucket SET journaled = -2", "bucket 1 has a journal of a version that it never had"),
             ("UPDATE bucket SET files = 2", "bucket 1 counts other files, or bytes, than it has"),
             ("UPDATE bucket SET bytes = 6", "bucket 1 counts other files, or bytes, than it has"),
             ("UPDATE bucket SET spare_bytes = 6", "bucket 1 counts other files, or bytes, than it has"),

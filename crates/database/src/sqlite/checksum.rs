@@ -264,6 +264,8 @@ pub(super) static BUCKET: Table = Table::new(
         "files",
         "bytes",
         "spare_bytes",
+        "version",
+        "journaled",
     ],
 );
 

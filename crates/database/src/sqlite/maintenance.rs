@@ -7,7 +7,7 @@ use rusqlite::params;
 
 use super::checksum::REPO;
 use super::repos::outdate_manifest;
-use super::{Database, DbError, all};
+use super::{Database, DbError, all, buckets};
 use crate::RepoId;
 
 /// How long a repo must rest before its packs are looked at, in milliseconds.
@@ -59,9 +59,10 @@ impl Database {
         .await
     }
 
-    /// There are no manifests: after a restore. Every live repo gets one again.
+    /// There are no manifests: after a restore. Every live repo and bucket gets one again.
     pub async fn manifests_lost(&self) -> Result<(), DbError> {
         self.write(move |conn, _| {
+            buckets::journal::lose(conn)?;
             REPO.change(conn, "state = 0", [], outdate_manifest)?;
             Ok(())
         })

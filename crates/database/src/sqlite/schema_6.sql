@@ -117,11 +117,14 @@ CREATE TABLE bucket (
     files INTEGER NOT NULL,
     bytes INTEGER NOT NULL,
     spare_bytes INTEGER NOT NULL,        -- of what was uploaded and is at no path yet
+    version INTEGER NOT NULL,            -- grows with all that the journal tells of: name, visibility, files, the end
+    journaled INTEGER NOT NULL,          -- the version that the journal tells of; -1: none
     crc INTEGER NOT NULL
 ) STRICT;
 
 CREATE UNIQUE INDEX bucket_by_name ON bucket (folded) WHERE state = 0;
 CREATE INDEX bucket_deleted ON bucket (id) WHERE state = 1;
+CREATE INDEX bucket_behind ON bucket (id) WHERE journaled < version;
 
 -- Where a live bucket was before it was moved.
 CREATE TABLE bucket_redirect (

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use database::{
     BatchError, Bucket, BucketAct, BucketBatch, BucketEdit, BucketEntry, BucketListing, BucketPath,
     BucketPut, BucketRefusal, BucketRegistration, BucketSource, CreateError, HolderId, NewBucket, NewXetFile,
-    NewXetObject, Proof, ProvenXorb, PublishError, Quota, RegisterError, Sha256, Visibility, XetHash,
-    XetRegistration, XetTerm, XorbId, XorbPlaced,
+    NewXetObject, Proof, ProvenXorb, PublishError, Quota, RegisterError, RepoState, Sha256, Visibility,
+    XetHash, XetRegistration, XetTerm, XorbId, XorbPlaced,
 };
 
 use crate::support::{Hub, hub};
@@ -143,6 +143,9 @@ async fn names_are_unique_move_and_are_free_again() {
     assert!(matches!(hub.db.rename_bucket(one.id, path("acme/x")).await, Err(CreateError::NoRepo)));
     hub.bucket("acme/two").await;
     hub.sweep_buckets().await;
+    assert!(hub.db.bucket(one.id).unwrap().is_some(), "its journal does not say so yet");
+    hub.db.bucket_buried(one.id).await.unwrap();
+    hub.sweep_buckets().await;
     assert_eq!(hub.db.bucket(one.id).unwrap(), None);
 }
 
@@ -226,6 +229,7 @@ async fn files_are_copied_from_where_they_may_be_read() {
     assert_eq!(hub.edit_files(&to, edits).await, [refused, Some(BucketRefusal::NotUploaded)]);
     hub.db.delete_bucket(from.id).await.unwrap();
     assert_eq!(hub.edit_files(&to, vec![put_from("d", 1, source(1))]).await, [refused]);
+    hub.db.bucket_buried(from.id).await.unwrap();
     hub.sweep_buckets().await;
     assert_eq!(hub.all_files(&to), sized(&[("a", 10), ("c", 10)]), "they are its own");
 
@@ -317,6 +321,8 @@ async fn a_large_bucket_is_forgotten_step_by_step() {
     hub.db.delete_bucket(bucket.id).await.unwrap();
     hub.assert_sound();
     let now_ms = hub.clock.now_ms();
+    assert!(!hub.db.sweep_buckets(now_ms, now_ms).await.unwrap(), "its journal does not say so yet");
+    hub.db.bucket_buried(bucket.id).await.unwrap();
     let mut steps = 0;
     while hub.db.sweep_buckets(now_ms, now_ms).await.unwrap() {
         hub.assert_sound();
@@ -420,4 +426,84 @@ async fn lists_are_what_a_walk_over_all_paths_says() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_journal_is_behind_whatever_it_tells_of() {
+    let hub = hub().await;
+    let behind = || -> Vec<_> {
+        hub.db
+            .buckets_behind(9)
+            .unwrap()
+            .iter()
+            .map(|bucket| (bucket.id, bucket.state, bucket.files))
+            .collect()
+    };
+    let version = |bucket: &Bucket| {
+        let head = hub.db.read_bucket(bucket.id, Ok::<_, database::DbError>, |_, _| Ok(()));
+        head.unwrap().map(|head| head.version)
+    };
+    let one = hub.bucket("acme/one").await;
+    assert_eq!((behind(), version(&one)), (vec![(one.id, RepoState::Live, 0)], Some(0)));
+    hub.db.bucket_journaled(one.id, 0).await.unwrap();
+    assert_eq!(behind(), []);
+    // What is refused changes nothing, nor does what is at no path.
+    hub.upload_files(&one, &[1]).await;
+    hub.edit_files(&one, vec![put("a", 9)]).await;
+    assert_eq!(behind(), []);
+    hub.edit_files(&one, vec![put("a", 1), put("b", 9)]).await;
+    assert_eq!((behind(), version(&one)), (vec![(one.id, RepoState::Live, 1)], Some(1)));
+    let moved = hub.db.rename_bucket(one.id, path("acme/two")).await.unwrap();
+    let shown = hub.db.set_bucket_visibility(one.id, moved.acl_version, Visibility::Public, 0).await;
+    assert_eq!((shown.unwrap(), version(&one)), (true, Some(3)));
+    // Told of an older state, it is behind; of one that it never had, nothing is noted.
+    for told in [1, 4, 0] {
+        hub.db.bucket_journaled(one.id, told).await.unwrap();
+        assert_eq!(behind().len(), 1);
+        hub.assert_sound();
+    }
+    hub.db.bucket_journaled(one.id, 3).await.unwrap();
+    assert_eq!(behind(), []);
+    hub.db.manifests_lost().await.unwrap();
+    assert_eq!(behind().len(), 1);
+    hub.db.bucket_journaled(one.id, 3).await.unwrap();
+    hub.db.bucket_buried(one.id).await.unwrap();
+    assert_eq!(behind(), [], "it lives");
+    hub.db.delete_bucket(one.id).await.unwrap();
+    hub.db.bucket_journaled(one.id, 4).await.unwrap();
+    assert_eq!((behind(), version(&one)), (vec![(one.id, RepoState::Deleted, 1)], None));
+    hub.db.bucket_buried(one.id).await.unwrap();
+    assert_eq!(behind(), []);
+    hub.assert_sound();
+}
+
+#[tokio::test]
+async fn a_state_is_read_whole_and_says_once_what_a_file_is_made_of() {
+    let hub = hub().await;
+    let bucket = hub.bucket("acme/files").await;
+    hub.upload_files(&bucket, &[1, 2]).await;
+    let empty =
+        BucketPut { hash: XetHash::EMPTY, from: BucketSource::Here, mtime_ms: None, content_type: None };
+    let empty = BucketEdit { path: "e".to_owned(), act: BucketAct::Put(empty) };
+    let again = put_from("a", 2, BucketSource::Again { uploaded_ms: 5 });
+    hub.edit_files(&bucket, vec![put("c", 1), put("b", 1), again, empty, put("d", 2)]).await;
+    let mut found = Vec::new();
+    let head = hub.db.read_bucket(bucket.id, Ok::<_, database::DbError>, |_, line| {
+        found.push((line.file.path, line.file.hash, line.file.uploaded_ms == 5, line.terms));
+        Ok(())
+    });
+    let head = head.unwrap().unwrap();
+    assert_eq!((head.version, head.path.to_string(), head.of_org), (1, "Acme/files".to_owned(), false));
+    let terms = Some(vec![(hash(200), 0, 3)]);
+    let name = |path: &str| path.to_owned();
+    assert_eq!(
+        found,
+        [
+            (name("a"), hash(2), true, terms.clone()),
+            (name("b"), hash(1), false, terms),
+            (name("c"), hash(1), false, None),
+            (name("d"), hash(2), false, None),
+            (name("e"), XetHash::EMPTY, false, None),
+        ]
+    );
 }

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use auth::{Authorized, Propose};
+use auth::{Authorized, Propose, Right};
 use database::{
-    DbError, ProvenXorb, PublishError, Quota, RepoId, Sha256, UploadId, XetHash, Xorb, XorbId, XorbPlaced,
+    Bucket, DbError, HolderId, ProvenXorb, PublishError, Quota, RepoId, Sha256, UploadId, XetHash, Xorb,
+    XorbId, XorbPlaced,
 };
 use storage::StoreError;
 
 use super::errors::ReadError;
-use super::{Cas, CommitError, ShardRefused};
+use super::{Cas, CheckedShard, CommitError, ShardRefused};
 use crate::shard::{Term, Writer};
 use crate::{Hash, Index};
 
@@ -17,7 +18,6 @@ use crate::{Hash, Index};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
     pub hash: Hash,
-    pub sha256: Sha256,
     /// Of each term the xorb, its first chunk, and the one behind the last.
     pub terms: Vec<(Hash, u32, u32)>,
 }
@@ -39,8 +39,8 @@ pub enum AdoptError {
 }
 
 impl Cas {
-    /// Of the files that `repo` has, as far as it was told of them since `since_ms`.
-    pub fn recipes(&self, repo: RepoId, since_ms: i64) -> Result<Vec<Recipe>, DbError> {
+    /// Of the files that `repo` has by their SHA-256, as far as it was told of them since `since_ms`.
+    pub fn recipes(&self, repo: RepoId, since_ms: i64) -> Result<Vec<(Sha256, Recipe)>, DbError> {
         let database = &self.0.database;
         let mut hashes: HashMap<XorbId, Hash> = HashMap::new();
         let mut recipes = Vec::new();
@@ -54,7 +54,7 @@ impl Cas {
             };
             // One that lacks a xorb cannot be made again; fsck tells of it.
             if let Some(terms) = file.terms.iter().map(term).collect() {
-                recipes.push(Recipe { hash: file.hash.into(), sha256, terms });
+                recipes.push((sha256, Recipe { hash: file.hash.into(), terms }));
             }
         }
         Ok(recipes)
@@ -62,34 +62,62 @@ impl Cas {
 
     /// Looks in the store for the xorbs of a file, proves their bytes and makes it one of the repository's. Its SHA-256 is
     /// for later, as after an upload. False if not all of it is there. While no server uses the store.
-    pub async fn adopt(&self, access: &Authorized<Propose>, recipe: &Recipe) -> Result<bool, AdoptError> {
+    pub async fn adopt(
+        &self,
+        access: &Authorized<Propose>,
+        sha256: Sha256,
+        recipe: &Recipe,
+    ) -> Result<bool, AdoptError> {
+        let holder = access.repo_id().into();
+        let Some(checked) = self.adopt_file(holder, recipe, Some(sha256)).await? else { return Ok(false) };
+        self.commit_shard(access.clone(), Quota::Exempt, checked.objects()?).await?;
+        Ok(true)
+    }
+
+    /// As [`Cas::adopt`]: the bucket may put it at paths from now on.
+    pub async fn adopt_into_bucket<A: Right>(
+        &self,
+        access: &Authorized<A, Bucket>,
+        recipe: &Recipe,
+    ) -> Result<bool, AdoptError> {
+        let holder = access.bucket().id.into();
+        let Some(checked) = self.adopt_file(holder, recipe, None).await? else { return Ok(false) };
+        self.commit_to_bucket(access.clone(), Quota::Exempt, checked).await?;
+        Ok(true)
+    }
+
+    /// Proves that the file is what its recipe says. `None` if not all of it is there.
+    async fn adopt_file(
+        &self,
+        holder: HolderId,
+        recipe: &Recipe,
+        sha256: Option<Sha256>,
+    ) -> Result<Option<CheckedShard>, AdoptError> {
         let mut xorbs: HashMap<Hash, Xorb> = HashMap::new();
         let (mut terms, mut verification) = (Vec::new(), Vec::new());
         for &(xorb_hash, chunk_start, chunk_end) in &recipe.terms {
             let xorb = match xorbs.get(&xorb_hash) {
                 Some(xorb) => *xorb,
-                None => match self.adopt_xorb(access.repo_id(), xorb_hash.into()).await? {
+                None => match self.adopt_xorb(holder, xorb_hash.into()).await? {
                     Some(xorb) => *xorbs.entry(xorb_hash).or_insert(xorb),
-                    None => return Ok(false),
+                    None => return Ok(None),
                 },
             };
             let index = self.index(&xorb).await?;
             let chunks = chunk_start..chunk_end;
             let (Ok(raw), Ok(hash)) = (index.raw_range(chunks.clone()), index.range_hash(chunks)) else {
-                return Ok(false);
+                return Ok(None);
             };
             terms.push(Term { xorb_hash, raw_bytes: raw.end - raw.start, chunk_start, chunk_end });
             verification.push(hash);
         }
         let mut shard = Writer::default();
-        shard.push_file(&recipe.hash, &terms, Some(&verification), Some(recipe.sha256.0));
-        let checked = self.check_shard(shard.finish().into(), |_| {}).await?.objects()?;
-        self.commit_shard(access.clone(), Quota::Exempt, checked).await?;
-        Ok(true)
+        shard.push_file(&recipe.hash, &terms, Some(&verification), sha256.map(|sha256| sha256.0));
+        Ok(Some(self.check_shard(shard.finish().into(), |_| {}).await?))
     }
 
     /// The live xorb of that hash, or one that becomes so.
-    async fn adopt_xorb(&self, repo: RepoId, hash: XetHash) -> Result<Option<Xorb>, AdoptError> {
+    async fn adopt_xorb(&self, holder: HolderId, hash: XetHash) -> Result<Option<Xorb>, AdoptError> {
         if let Some(xorb) = self.0.database.xorb(&hash)? {
             return Ok(Some(xorb));
         }
@@ -106,7 +134,7 @@ impl Cas {
                 stored_bytes: u64::from(index.serialized_len()),
                 dedup_keys: index.dedup_keys(),
             };
-            let placed = self.0.database.publish_xorb(repo, proven).await?;
+            let placed = self.0.database.publish_xorb(holder, proven).await?;
             return Ok(Some(match placed {
                 XorbPlaced::Live(xorb) | XorbPlaced::Duplicate(xorb) => xorb,
             }));

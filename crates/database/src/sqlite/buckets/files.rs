@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use super::spare;
+use super::{journal, spare};
 use crate::sqlite::checksum::{BUCKET, BUCKET_FILE, Record};
 use crate::sqlite::objects::{column, quota};
 use crate::sqlite::xet::files;
@@ -101,7 +101,7 @@ fn folder_below<'p>(prefix: &str, path: &'p str) -> Option<&'p str> {
     path[begin..].find('/').map(|end| &path[..begin + end])
 }
 
-fn file(row: &Row<'_>) -> rusqlite::Result<BucketFile> {
+pub(super) fn file(row: &Row<'_>) -> rusqlite::Result<BucketFile> {
     Ok(BucketFile {
         path: row.get(0)?,
         file: row.get(1)?,
@@ -177,6 +177,9 @@ impl<'c> Edits<'c> {
         self.row.set("files", self.files)?;
         self.row.set("bytes", self.bytes)?;
         self.row.set("spare_bytes", self.spare_bytes)?;
+        if refusals.iter().any(Option::is_none) {
+            journal::outdate(&mut self.row)?;
+        }
         self.row.write(self.conn)?;
         Ok(refusals)
     }
@@ -203,8 +206,12 @@ impl<'c> Edits<'c> {
         }
         self.spare_bytes -= held;
         self.bytes += size - old_size;
+        let uploaded_ms = match put.from {
+            BucketSource::Again { uploaded_ms } => uploaded_ms,
+            BucketSource::Here | BucketSource::Other { .. } => self.now_ms,
+        };
         let BucketPut { mtime_ms, content_type, .. } = put;
-        let values: [&dyn ToSql; 7] = [&self.bucket, &path, &id, &size, mtime_ms, &self.now_ms, content_type];
+        let values: [&dyn ToSql; 7] = [&self.bucket, &path, &id, &size, mtime_ms, &uploaded_ms, content_type];
         match old {
             None => {
                 self.files += 1;
@@ -243,12 +250,14 @@ impl<'c> Edits<'c> {
         }
         let (conn, bucket) = (self.conn, self.bucket);
         let missing = match put.from {
-            BucketSource::Here => BucketRefusal::NotUploaded,
+            BucketSource::Here | BucketSource::Again { .. } => BucketRefusal::NotUploaded,
             BucketSource::Other { .. } => BucketRefusal::NotInSource,
         };
         let Some(id) = files::find(conn, &put.hash)? else { return Ok(Err(missing)) };
         let is_its = match put.from {
-            BucketSource::Here => has(conn, bucket, id)? || spare::has(conn, bucket, id)?,
+            BucketSource::Here | BucketSource::Again { .. } => {
+                has(conn, bucket, id)? || spare::has(conn, bucket, id)?
+            }
             BucketSource::Other { holder, acl_version } => {
                 let stands = match self.sources.get(&holder) {
                     Some(stands) => *stands,

@@ -1,8 +1,10 @@
 //! Buckets as rows: names, visibility, life and death.
 //!
-//! What they hold is in [`files`]; how it gets there, and what becomes of it afterwards, in [`spare`].
+//! What they hold is in [`files`]; how it gets there, and what becomes of it afterwards, in [`spare`]; what the journal tells of
+//! them, in [`journal`].
 
 pub(super) mod files;
+pub(super) mod journal;
 pub(super) mod spare;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -41,6 +43,8 @@ impl Database {
                     &0,
                     &0,
                     &0,
+                    &0,
+                    &journal::NONE,
                 ],
             )?;
             Ok(bucket)
@@ -93,6 +97,7 @@ impl Database {
             row.set("name", to.name())?;
             row.set("folded", to.folded())?;
             bump_acl(&mut row)?;
+            journal::outdate(&mut row)?;
             row.write(conn)?;
             if from != to.folded() {
                 BUCKET_REDIRECT.insert(conn, &[&from, &id])?;
@@ -123,6 +128,7 @@ impl Database {
             }
             row.set("visibility", visibility)?;
             bump_acl(&mut row)?;
+            journal::outdate(&mut row)?;
             row.write(conn)?;
             Ok(true)
         })
@@ -130,11 +136,12 @@ impl Database {
     }
 
     /// The name is free at once, and nobody reads it any more. False if there is no such live bucket. The rows of its files
-    /// are deleted by [`Database::sweep_buckets`].
+    /// are deleted by [`Database::sweep_buckets`], once the journal tells that it is deleted.
     pub async fn delete_bucket(&self, id: BucketId) -> Result<bool, DbError> {
         self.write(move |conn, _| {
             let deleted = BUCKET.change(conn, "id = ?1 AND state = 0", [id], |row| {
                 row.set("state", RepoState::Deleted)?;
+                journal::outdate(row)?;
                 bump_acl(row)
             })?;
             conn.prepare_cached("DELETE FROM bucket_redirect WHERE bucket_id = ?1")?.execute([id])?;

@@ -22,10 +22,10 @@ impl Database {
     }
 
     /// One step of cleaning up: of files that were uploaded before `uploaded_before_ms` and never put anywhere, those that
-    /// left their paths before `left_before_ms`, and what is left of deleted buckets. True if there may be more.
+    /// left their paths before `left_before_ms`, and what is left of deleted buckets that the journal tells of as such. True if there may be more.
     pub async fn sweep_buckets(&self, uploaded_before_ms: i64, left_before_ms: i64) -> Result<bool, DbError> {
         // Asked all the time, and there is seldom anything: an idle server does not write.
-        let due = "SELECT EXISTS (SELECT 1 FROM bucket WHERE state = 1)
+        let due = "SELECT EXISTS (SELECT 1 FROM bucket WHERE state = 1 AND journaled = version)
                    OR EXISTS (SELECT 1 FROM bucket_spare WHERE uploaded = 1 AND since_ms < ?1)
                    OR EXISTS (SELECT 1 FROM bucket_spare WHERE uploaded = 0 AND since_ms < ?2)";
         let is_due = |conn: &Connection| {
@@ -165,7 +165,7 @@ fn add_bytes(conn: &Connection, bucket: BucketId, bytes: i64) -> Result<(), DbEr
 
 /// One step, of one deleted bucket. True if there may be more.
 fn sweep_deleted(conn: &Connection) -> Result<bool, DbError> {
-    let sql = "SELECT id FROM bucket WHERE state = 1 ORDER BY id LIMIT 1";
+    let sql = "SELECT id FROM bucket WHERE state = 1 AND journaled = version ORDER BY id LIMIT 1";
     let Some(bucket) = all(conn, sql, [], |row| row.get::<_, BucketId>(0))?.pop() else { return Ok(false) };
     if at_paths::forget(conn, bucket, SWEPT_MAX)? {
         return Ok(true);
