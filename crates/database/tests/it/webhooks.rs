@@ -307,6 +307,12 @@ async fn what_waits_and_what_is_kept_is_bounded() {
     hub.move_refs(2).await;
     assert_ne!(hub.next(&webhook).delivery, oldest);
     assert!(!hub.is_due(&webhook), "a flood does not call a target that fails any sooner");
+    // It was under way when it was dropped, and failed.
+    let failed = hub.next(&webhook).failures;
+    hub.end(oldest, Then::Again { due_ms: i64::MAX - 1 }).await;
+    assert_eq!(hub.next(&webhook).failures, failed + 1);
+    let of_oldest = hub.db.deliveries(webhook.id, None, 2000).unwrap().pop().unwrap();
+    assert_eq!((of_oldest.id, of_oldest.state, of_oldest.attempts), (oldest, DeliveryState::Dropped, 1));
     let states = hub.states(&webhook);
     let waiting = states.iter().filter(|state| **state == DeliveryState::Waiting).count();
     assert_eq!((waiting as i64, states.len() - waiting), (WEBHOOK_WAITING_MAX, 4));

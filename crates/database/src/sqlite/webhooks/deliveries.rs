@@ -49,43 +49,33 @@ impl Database {
         self.read(|conn| Ok(conn.prepare_cached(sql)?.query_row([id], sending).optional()?))
     }
 
-    /// Nothing is left to say of a delivery that is gone. That one was delivered is true also if it was dropped meanwhile.
+    /// Nothing is left to say of a delivery that is gone. One that was dropped meanwhile says so, unless it has arrived; what
+    /// became of it tells how the target is all the same.
     pub async fn end_attempt(&self, attempt: Attempt) -> Result<(), DbError> {
         self.write(move |conn, now_ms| {
             let Some(mut row) = WEBHOOK_DELIVERY.record(conn, "key = ?1", [attempt.delivery])? else {
                 return Ok(());
             };
             let waited = row.get::<DeliveryState>("state")? == DeliveryState::Waiting;
-            if !waited && attempt.then != Then::Delivered {
-                return Ok(());
-            }
             let id: WebhookId = row.get("webhook_id")?;
             let mut hook =
                 record(conn, id)?.ok_or_else(|| DbError::Corrupt("a delivery to no webhook".to_owned()))?;
+            let (state, due_ms) = follow(&mut hook, attempt.then, now_ms)?;
+            if waited && (state.is_some() || attempt.then == Then::Forget) {
+                took(&mut hook, 1, due_ms)?;
+            } else if hook.get::<i64>("waiting")? > 0 {
+                hook.set("due_ms", due_ms)?;
+            }
             if attempt.then == Then::Forget {
-                took(&mut hook, 1, now_ms)?;
                 hook.write(conn)?;
                 return drop_all(conn, vec![(row.get("id")?, row.get("event_id")?)]).map(drop);
             }
-            if attempt.then != Then::Gone {
-                row.set("attempts", row.get::<i64>("attempts")? + 1)?;
-                row.set("tried_ms", now_ms)?;
-                row.set("status", attempt.status)?;
+            if waited || attempt.then == Then::Delivered {
+                tell_attempt(&mut row, &attempt, state, now_ms)?;
+                row.write(conn)?;
             }
-            row.set("error", &attempt.error)?;
-            let (state, due_ms) = follow(&mut hook, attempt.then, now_ms)?;
-            match state {
-                None => hook.set("due_ms", due_ms)?,
-                Some(state) => {
-                    row.set("state", state)?;
-                    if waited {
-                        row.set("ended_ms", now_ms)?;
-                        took(&mut hook, 1, due_ms)?;
-                    }
-                }
-            }
-            row.write(conn)?;
-            if matches!(attempt.then, Then::GiveUp { suspends: true, .. }) {
+            let enabled = hook.get::<WebhookState>("state")? == WebhookState::Enabled;
+            if enabled && matches!(attempt.then, Then::GiveUp { suspends: true, .. }) {
                 stop(conn, now_ms, &mut hook, WebhookState::Suspended)?;
             }
             hook.write(conn)?;
@@ -194,6 +184,26 @@ pub(super) fn queue(
     }
     hook.write(conn)?;
     Ok(Some(key))
+}
+
+/// What the log says of it.
+fn tell_attempt(
+    row: &mut Record,
+    attempt: &Attempt,
+    state: Option<DeliveryState>,
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    if attempt.then != Then::Gone {
+        row.set("attempts", row.get::<i64>("attempts")? + 1)?;
+        row.set("tried_ms", now_ms)?;
+        row.set("status", attempt.status)?;
+    }
+    row.set("error", &attempt.error)?;
+    if let Some(state) = state {
+        row.set("state", state)?;
+        row.set("ended_ms", now_ms)?;
+    }
+    Ok(())
 }
 
 /// What an attempt means for its webhook: what becomes of the delivery, if it ends, and when the next one is due.
