@@ -334,7 +334,7 @@ def test_a_manifest(copy):
         whole = file.read_bytes()
         file.chmod(0o600)
         file.write_bytes(flip(whole, len(whole) // 2))
-        finds(hub, "manifest")
+        finds(hub, "journal" if "buckets" in file.parts else "manifest")
         file.write_bytes(whole)
     hub.fsck()
 

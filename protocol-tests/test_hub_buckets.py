@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from harness import js, wait
+from harness import js, wait, wire
 from harness.api import HubApi
 from harness.hf import NEWEST, VERSIONS, Hf
 from harness.lfs import MIB, content
@@ -348,7 +348,8 @@ def test_a_file_over_plain_http(hub, alice, api, made):
     name, data = made(private=False), content(300_000)
     file = Cas(hub, alice, f"buckets/{name}").upload(File.of(data).saying(flags=1 << 31))
     assert failed(batch(api, name, add("a/w.bin", file.name), add("page.html", file.name, contentType="text/html"), add("x.png", file.name, contentType="image/png"),
-                        add("y", file.name, contentType="image/svg+xml"), add("z", file.name, contentType="video/mp4"), add("none", EMPTY))) == {}
+                        add("y", file.name, contentType="image/svg+xml"), add("z", file.name, contentType="video/mp4"), add("none", EMPTY),
+                        add("p", file.name, contentType="image/png,text/html"), add("q", file.name, contentType="image/x+xml"))) == {}
     at, nobody = f"/buckets/{name}/resolve/a/w.bin", HubApi(hub.url)
     whole = nobody.get(at)
     assert whole.status == 200 and whole.body == data and whole.headers["accept-ranges"] == "bytes" and whole.headers["x-xet-hash"] == file.name
@@ -364,7 +365,7 @@ def test_a_file_over_plain_http(hub, alice, api, made):
     empty = nobody.get(f"/buckets/{name}/resolve/none")
     assert (empty.status, empty.body, empty.headers["x-xet-hash"]) == (200, b"", EMPTY)
     for path, kind, shown in (("page.html", "application/octet-stream", "attachment"), ("x.png", "image/png", "inline"), ("y", "application/octet-stream", "attachment"),
-                              ("z", "video/mp4", "inline"), ("z?download=true", "video/mp4", "attachment")):
+                              ("z", "video/mp4", "inline"), ("z?download=true", "video/mp4", "attachment"), ("p", "application/octet-stream", "attachment"), ("q", "application/octet-stream", "attachment")):
         answer = nobody.head(f"/buckets/{name}/resolve/{path}")
         assert (answer.headers["content-type"], answer.headers["content-disposition"].split(";")[0]) == (kind, shown), path
         assert "sandbox" in answer.headers["content-security-policy"] and answer.headers["x-content-type-options"] == "nosniff"
@@ -436,6 +437,25 @@ def test_what_was_not_uploaded_here_is_not_had(hub, alice, api, made):
     assert failed(batch(api, mine, copy("x", secret.name, "bucket", theirs))) != {}
 
 
+def test_a_source_that_is_withdrawn_while_the_batch_arrives(hub, alice, api, made):
+    """What one may copy from is decided when the last byte is here."""
+    org, own, member, file = f"w{next(hub.names)}", f"m{next(hub.names)}", f"n{next(hub.names)}", small("withdrawn")
+    token = hub.user(member)
+    hub.run("org", "create", org, "--owner", "alice")
+    hub.run("org", "add", org, member, "--role", "read")
+    theirs, mine = f"{org}/secret", f"{member}/{own}"
+    assert api.post(f"/api/buckets/{theirs}", {"private": True}).status == HubApi(hub.url, token).post(f"/api/buckets/{mine}", {}).status == 200
+    Cas(hub, alice, f"buckets/{theirs}").upload(file)
+    assert failed(batch(api, theirs, add("a", file.name))) == {}
+    body = json.dumps(copy("a", file.name, "bucket", theirs)).encode() + b"\n"
+    with wire.Raw(hub.url) as raw:
+        raw.request("POST", f"/api/buckets/{mine}/batch", {"Authorization": f"Bearer {token}", "Content-Length": str(len(body))}, body[:20])
+        hub.run("org", "remove", org, member)
+        raw.send(body[20:])
+        answer = raw.answer()
+    assert answer.status == 422 and b"that you may read" in answer.body and listed(HubApi(hub.url, token), mine) == []
+
+
 def test_a_file_without_sha256_is_none_of_a_repository(hub, alice, api):
     repo = f"alice/m{next(hub.names)}"
     api.create(repo)
@@ -478,6 +498,9 @@ def test_who_may(hub, alice, api, made):
     assert reading.read(file.name) == file.data and reading.put_xorb(file.xorbs[0]).status == 403
     api.request("PUT", f"/api/buckets/{name}/settings", {"private": True})
     assert reading.plan(file.name).status == 404 and writing.put_xorb(file.xorbs[0]).status == 200
+    # Where a page begins shows nobody what is before it.
+    for cursor in ("", "YQ", "YWxpY2Uv", "YWxpY2U"):
+        assert all(row["id"].startswith("bob/") for row in bob.get(f"/api/buckets/bob?cursor={cursor}").json()), cursor
     bad = [api.post(f"/api/buckets/{name}", {}), api.post("/api/buckets/alice/-x", {}), api.post("/api/buckets/alice/x.git", {}), api.post("/api/buckets/nobody/x", {}),
            bob.post("/api/buckets/alice/x", {}), nobody.post("/api/buckets/alice/x", {}), reader.post("/api/buckets/alice/x", {}),
            api.post("/api/buckets/alice/x", {"visibility": "plaid"}), api.request("PUT", f"/api/buckets/{name}/settings", {"visibility": "plaid"}),

@@ -7,6 +7,8 @@
 //!
 //! Start at [`push`], the shape of every other operation.
 
+#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
+
 mod backup;
 mod collect;
 mod commit;

@@ -117,6 +117,8 @@ pub enum BucketRefusal {
         "the namespace has used {used} of {quota} bytes; delete large files, or ask the administrator for more"
     )]
     OverQuota { used: u64, quota: u64 },
+    #[error("a bucket holds 8 PiB at most; use another one")]
+    Full,
 }
 
 /// Files of one shard that come to a bucket.

@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use database::{
     BatchError, Bucket, BucketAct, BucketBatch, BucketEdit, BucketEntry, BucketFile, BucketListing,
-    BucketPath, BucketPut, BucketRefusal, BucketSource, CreateError, Found, NewBucket, Quota, RepoKind,
-    RepoPath, Visibility, XetHash,
+    BucketPath, BucketPut, BucketSource, CreateError, Found, NewBucket, Quota, RepoKind, RepoPath,
+    Visibility, XetHash,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -249,48 +249,41 @@ impl Hub {
     /// Does what can be done, in order and in one transaction, and tells of the rest.
     pub async fn edit_bucket(
         &self,
-        identity: &Identity,
         access: &Authorized<Write, Bucket>,
-        operations: Vec<Operation>,
+        operations: &[Operation],
     ) -> Result<Vec<Failed>, HubError> {
-        let mut failed = Vec::new();
-        let mut edits = Vec::with_capacity(operations.len());
-        let mut sources = Sources { hub: self, identity, known: HashMap::new() };
-        for operation in operations {
-            let path = operation.path().to_owned();
-            match sources.edit(operation)? {
-                Ok(edit) => edits.push(edit),
-                Err(error) => failed.push(Failed { path, error }),
-            }
-        }
-        let refusals = self.run(access, &edits).await?;
-        failed.extend(
-            edits
-                .into_iter()
-                .zip(refusals)
-                .filter_map(|(edit, refusal)| Some(Failed { path: edit.path, error: refusal?.to_string() })),
-        );
-        Ok(failed)
-    }
-
-    async fn run(
-        &self,
-        access: &Authorized<Write, Bucket>,
-        edits: &[BucketEdit],
-    ) -> Result<Vec<Option<BucketRefusal>>, HubError> {
-        if edits.is_empty() {
-            return Ok(Vec::new());
-        }
         for _ in 0..ATTEMPTS_MAX {
+            // Decided anew each time, by one look at whoever asks: the operations may have been long on their way.
             let access = access.reauthorize(&self.0.database)?;
+            let mut sources = Sources { hub: self, access: &access, known: HashMap::new() };
+            let mut failed = Vec::new();
+            let mut edits = Vec::with_capacity(operations.len());
+            for operation in operations {
+                match sources.edit(operation)? {
+                    Ok(edit) => edits.push(edit),
+                    Err(error) => failed.push(Failed { path: operation.path().to_owned(), error }),
+                }
+            }
+            if edits.is_empty() {
+                return Ok(failed);
+            }
+            let paths: Vec<String> = edits.iter().map(|edit| edit.path.clone()).collect();
             let batch = BucketBatch {
                 bucket: access.bucket().id,
                 acl_version: access.acl_version(),
                 quota: Quota::Default(self.0.settings.quota),
-                edits: edits.to_vec(),
+                edits,
             };
             match self.0.database.edit_bucket(batch).await {
-                Ok(refusals) => return Ok(refusals),
+                Ok(refusals) => {
+                    failed.extend(
+                        paths
+                            .into_iter()
+                            .zip(refusals)
+                            .filter_map(|(path, refusal)| Some(Failed { path, error: refusal?.to_string() })),
+                    );
+                    return Ok(failed);
+                }
                 Err(BatchError::Moved) => {}
                 Err(BatchError::Gone) => return Err(HubError::RepoNotFound),
                 Err(BatchError::Db(error)) => return Err(error.into()),
@@ -303,18 +296,21 @@ impl Hub {
 /// Each of the places that files are copied from, looked at once.
 struct Sources<'s> {
     hub: &'s Hub,
-    identity: &'s Identity,
-    known: HashMap<(String, String), Option<BucketSource>>,
+    /// Of whoever asks, to where they are copied.
+    access: &'s Authorized<Write, Bucket>,
+    known: HashMap<(&'s str, &'s str), Option<BucketSource>>,
 }
 
-impl Sources<'_> {
+impl<'s> Sources<'s> {
     /// The inner error is told of this operation alone.
-    fn edit(&mut self, operation: Operation) -> Result<Result<BucketEdit, String>, HubError> {
+    fn edit(&mut self, operation: &'s Operation) -> Result<Result<BucketEdit, String>, HubError> {
         if let Err(error) = check_path(operation.path()) {
             return Ok(Err(error.to_owned()));
         }
         let (path, xet_hash, mtime, content_type, from) = match operation {
-            Operation::DeleteFile { path } => return Ok(Ok(BucketEdit { path, act: BucketAct::Delete })),
+            Operation::DeleteFile { path } => {
+                return Ok(Ok(BucketEdit { path: path.clone(), act: BucketAct::Delete }));
+            }
             Operation::AddFile { path, xet_hash, mtime, content_type } => {
                 (path, xet_hash, mtime, content_type, BucketSource::Here)
             }
@@ -326,29 +322,28 @@ impl Sources<'_> {
             }
         };
         let Ok(hash) = xet_hash.parse::<xet::Hash>() else {
-            return Ok(Err(format!("\"{}\" is no Xet hash of 64 digits", shown(&xet_hash))));
+            return Ok(Err(format!("\"{}\" is no Xet hash of 64 digits", shown(xet_hash))));
         };
         let put = BucketPut {
             hash: XetHash::from(hash),
             from,
             mtime_ms: mtime.map(milliseconds),
-            content_type: content_type.filter(|text| is_content_type(text)),
+            content_type: content_type.clone().filter(|text| is_content_type(text)),
         };
-        Ok(Ok(BucketEdit { path, act: BucketAct::Put(put) }))
+        Ok(Ok(BucketEdit { path: path.clone(), act: BucketAct::Put(put) }))
     }
 
-    fn source(&mut self, kind: String, id: String) -> Result<Result<BucketSource, String>, HubError> {
-        let missing = format!("there is no {} {} that you may read", shown(&kind), shown(&id));
-        let key = (kind, id);
-        let found = match self.known.get(&key) {
+    fn source(&mut self, kind: &'s str, id: &'s str) -> Result<Result<BucketSource, String>, HubError> {
+        let found = match self.known.get(&(kind, id)) {
             Some(found) => *found,
             None => {
-                let found = self.read_source(&key.0, &key.1)?;
-                self.known.insert(key, found);
+                let found = self.read_source(kind, id)?;
+                self.known.insert((kind, id), found);
                 found
             }
         };
-        Ok(found.ok_or(missing))
+        let missing = || format!("there is no {} {} that you may read", shown(kind), shown(id));
+        Ok(found.ok_or_else(missing))
     }
 
     fn read_source(&self, kind: &str, id: &str) -> Result<Option<BucketSource>, HubError> {
@@ -361,7 +356,7 @@ impl Sources<'_> {
             "bucket" => {
                 let Ok(path) = BucketPath::new(namespace, name) else { return Ok(None) };
                 let Some(bucket) = hub.database.find_bucket(&path)? else { return Ok(None) };
-                let access = auth::authorize_bucket::<Read>(hub.settings.auth, self.identity, bucket).ok();
+                let access = self.access.elsewhere::<Read, _>(bucket).ok();
                 return Ok(access.map(|access| source(&access)));
             }
             _ => return Ok(None),
@@ -371,7 +366,7 @@ impl Sources<'_> {
             Some(found) => found,
             None => return Ok(None),
         };
-        let access = auth::authorize::<Read>(hub.settings.auth, self.identity, repo).ok();
+        let access = self.access.elsewhere::<Read, _>(repo).ok();
         Ok(access.map(|access| source(&access)))
     }
 }

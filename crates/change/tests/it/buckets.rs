@@ -340,7 +340,7 @@ async fn a_rebuild_says_which_files_of_a_bucket_lack_a_xorb() {
     let (hub, report) = hub.rebuilt_buckets().await;
     assert_eq!((report.buckets, report.bucket_files), (1, 1));
     let [problem] = report.problems.try_into().unwrap();
-    let named = "ada/files: files whose xorbs are not in the store: again, lost/00, ";
+    let named = "ada/files: files whose xorbs are not in the store, or not as they were: again, lost/00, ";
     assert!(problem.contains(named) && problem.ends_with(", lost/08 and 3 more"), "{problem}");
     let bucket = hub.found("ada/files").unwrap();
     assert_eq!(hub.files(&bucket).len(), 1);

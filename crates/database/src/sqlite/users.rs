@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::checksum::{ACCOUNT, SETTING, TOKEN};
-use super::{CreateError, Database, DbError, all, next_id, orgs, repos};
+use super::{CreateError, Database, DbError, all, buckets, next_id, orgs, repos};
 use crate::{Namespace, Token, TokenId, TokenRole, User, UserId};
 
 impl Database {
@@ -44,13 +44,15 @@ impl Database {
         self.read(|conn| all(conn, sql, [], |row| user_at(row, 0)))
     }
 
-    /// False if there is no such user. Bumps `acl_version` of the user's repos.
+    /// False if there is no such user. Bumps `acl_version` of the user's repos and buckets.
     pub async fn set_user_disabled(&self, user: UserId, disabled: bool) -> Result<bool, DbError> {
         self.write(move |conn, _| {
             let Some(mut account) = ACCOUNT.record(conn, "id = ?1", [user])? else { return Ok(false) };
             account.set("disabled", disabled)?;
             account.write(conn)?;
-            repos::bump_acl_of_namespace(conn, &account.get::<String>("folded")?)?;
+            let folded: String = account.get("folded")?;
+            repos::bump_acl_of_namespace(conn, &folded)?;
+            buckets::bump_acl_of_namespace(conn, &folded)?;
             Ok(true)
         })
         .await

@@ -58,9 +58,11 @@ fn list(mut call: Call<'_>, namespace: &str) -> Result<Response<Body>, Error> {
 }
 
 async fn create(mut call: Call<'_>, named: &BucketName) -> Result<Response<Body>, Error> {
+    call.identity()?;
+    let create: Create = call.json().await?;
+    // Who they are when it is made.
     let identity = call.identity()?;
     let path = call.hub().bucket_path(&identity, &named.namespace, &named.name)?;
-    let create: Create = call.json().await?;
     call.server.node.writable()?;
     let (origin, hub) = (call.origin(), call.hub().clone());
     let made = call.to_its_end(async move { hub.create_bucket(&identity, path, create).await }).await;
@@ -141,11 +143,10 @@ async fn paths(mut call: Call<'_>, named: &BucketName) -> Result<Response<Body>,
 /// 422 if nothing of it was done.
 async fn batch(mut call: Call<'_>, named: &BucketName) -> Result<Response<Body>, Error> {
     let access = call.bucket::<Write>(named)?;
-    let identity = call.identity()?;
     let operations = operations(&call.body().await?)?;
     call.server.node.writable()?;
     let (asked, hub) = (operations.len(), call.hub().clone());
-    let edited = async move { hub.edit_bucket(&identity, &access, operations).await };
+    let edited = async move { hub.edit_bucket(&access, &operations).await };
     let failed = call.to_its_end(edited).await?;
     let done = asked - failed.len();
     let mut response = json(&document!({ "processed": asked, "succeeded": done, "failed": failed }));

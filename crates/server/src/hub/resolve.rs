@@ -195,10 +195,8 @@ fn name(response: &mut Response<Body>, file: &File, at: &At, path: &str, downloa
 /// The same of a file of a bucket, whose uploader said what it is: that is believed of what no browser runs.
 pub(super) fn name_as(response: &mut Response<Body>, path: &str, said: Option<&str>, download: bool) {
     let by_name = content_type(file_name(path), &Content::Large(Sha256::EMPTY));
-    let is_safe = |said: &&str| ["image/", "audio/", "video/"].iter().any(|kind| said.starts_with(kind));
-    let said = said.filter(|said| by_name == OPAQUE && is_safe(said) && !said.starts_with("image/svg"));
-    let content_type = said.and_then(|said| HeaderValue::from_str(said).ok());
-    say(response, file_name(path), content_type.unwrap_or(HeaderValue::from_static(by_name)), download);
+    let said = said.filter(|_| by_name == OPAQUE).and_then(|said| SHOWN.iter().find(|shown| **shown == said));
+    say(response, file_name(path), HeaderValue::from_static(said.unwrap_or(&by_name)), download);
 }
 
 fn say(response: &mut Response<Body>, file_name: &str, content_type: HeaderValue, download: bool) {
@@ -213,6 +211,28 @@ fn say(response: &mut Response<Body>, file_name: &str, content_type: HeaderValue
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
+
+/// What uploaders may say: pictures and sound that no browser takes for anything else.
+const SHOWN: &[&str] = &[
+    "image/png",
+    "image/jpeg",
+    "image/gif",
+    "image/webp",
+    "image/avif",
+    "image/bmp",
+    "image/tiff",
+    "audio/wav",
+    "audio/x-wav",
+    "audio/mpeg",
+    "audio/flac",
+    "audio/ogg",
+    "audio/mp4",
+    "audio/aac",
+    "video/mp4",
+    "video/webm",
+    "video/ogg",
+    "video/quicktime",
+];
 
 const OPAQUE: &str = "application/octet-stream";
 

@@ -226,7 +226,8 @@ mod tests {
         let files = vec![empty, file("c", &one, Some(vec![(two, 0, 3)])), file("d/e", &one, None)];
         let mut writer = Writer::begin(Vec::new(), &head).unwrap();
         files.iter().for_each(|file| writer.file(file).unwrap());
-        (head, files, writer.finish().unwrap())
+        let bytes = writer.finish().unwrap();
+        (head, files, bytes)
     }
 
     fn read(bytes: &[u8]) -> Result<u64, String> {

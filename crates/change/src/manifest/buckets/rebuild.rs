@@ -10,6 +10,8 @@ use database::{
     NewBucket, Quota, Visibility,
 };
 
+use xet::AdoptError;
+
 use super::format::{FileLine, Lines, newest};
 use super::sound;
 use crate::manifest::rebuild::{RebuildReport, make_namespace};
@@ -60,10 +62,9 @@ pub(in crate::manifest) async fn rebuild_bucket(
     while let (Ok(()), Some(line)) = (&done, lines.next()?) {
         done = rebuilding.add(line).await;
     }
-    let done = match done {
-        Ok(()) => rebuilding.put().await,
-        failed => failed,
-    };
+    // What is gathered is put in any case.
+    let put = rebuilding.put().await;
+    let done = done.and(put);
     report.bucket_files += rebuilding.files;
     done.map_err(|error| format!("{name}: {error}"))?;
     rebuilding.missing().map_or(Ok(()), |missing| Err(format!("{name}: {missing}")))
@@ -73,9 +74,15 @@ impl Rebuilding<'_> {
     async fn add(&mut self, line: FileLine) -> Result<(), String> {
         let hash = line.hash().ok_or_else(|| format!("{}: it has no Xet hash", line.path))?;
         if let Some(recipe) = line.recipe() {
-            let adopted = self.objects.xet().adopt_into_bucket(&self.access, &recipe).await;
-            // If not all of it is there, it cannot be put at any path.
-            adopted.map_err(|error| format!("{}: {error}", line.path))?;
+            // If not all of it is there, or it is not what it should be, it cannot be put at any path; others can.
+            match self.objects.xet().adopt_into_bucket(&self.access, &recipe).await {
+                Ok(_) => {}
+                Err(AdoptError::Db(error)) => return Err(error.to_string()),
+                Err(AdoptError::Store(error)) => return Err(error.to_string()),
+                Err(error) => {
+                    tracing::warn!(path = line.path, %error, "a file of a bucket cannot be made again");
+                }
+            }
         }
         let FileLine { path, mtime_ms, uploaded_ms, content_type, .. } = line;
         let from = BucketSource::Again { uploaded_ms };
@@ -109,7 +116,8 @@ impl Rebuilding<'_> {
         let more = self.lacking.checked_sub(self.named.len() as u64).filter(|more| *more > 0);
         let more = more.map_or_else(String::new, |more| format!(" and {more} more"));
         let named = self.named.join(", ");
-        (self.lacking > 0).then(|| format!("files whose xorbs are not in the store: {named}{more}"))
+        (self.lacking > 0)
+            .then(|| format!("files whose xorbs are not in the store, or not as they were: {named}{more}"))
     }
 }
 

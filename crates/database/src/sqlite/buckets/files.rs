@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
-use super::{journal, spare};
+use super::{BYTES_MAX, journal, spare};
 use crate::sqlite::checksum::{BUCKET, BUCKET_FILE, Record};
 use crate::sqlite::objects::{column, quota};
 use crate::sqlite::xet::files;
@@ -199,6 +199,9 @@ impl<'c> Edits<'c> {
             && self.used.saturating_add(more.unsigned_abs()) > quota
         {
             return Ok(Some(BucketRefusal::OverQuota { used: self.used, quota }));
+        }
+        if self.bytes + size - old_size > BYTES_MAX {
+            return Ok(Some(BucketRefusal::Full));
         }
         self.used = self.used.saturating_add_signed(more);
         if let Some(id) = id {

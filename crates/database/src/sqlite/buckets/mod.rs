@@ -79,7 +79,7 @@ impl Database {
         // '0' is the byte behind '/'.
         let sql = concat!(
             bucket_sql!(),
-            "WHERE b.state = 0 AND b.folded > coalesce(?2, ?1 || '/') AND b.folded < ?1 || '0'
+            "WHERE b.state = 0 AND b.folded > max(?1 || '/', coalesce(?2, '')) AND b.folded < ?1 || '0'
              AND (?3 = '' OR instr(lower(b.name), ?3) > 0) AND (?4 = 0 OR b.visibility = 0)
              ORDER BY b.folded LIMIT ?5"
         );
@@ -151,6 +151,9 @@ impl Database {
     }
 }
 
+/// More than that a bucket does not hold, in bytes: its numbers stay numbers to every client, and add up.
+const BYTES_MAX: i64 = 1 << 53;
+
 /// Whoever was let into these buckets must be asked again.
 pub(super) fn bump_acl_of_namespace(conn: &Connection, folded: &str) -> rusqlite::Result<()> {
     BUCKET.change(conn, "state = 0 AND folded > ?1 || '/' AND folded < ?1 || '0'", [folded], bump_acl)?;
@@ -159,9 +162,10 @@ pub(super) fn bump_acl_of_namespace(conn: &Connection, folded: &str) -> rusqlite
 
 /// What a namespace has in buckets, in bytes.
 pub(super) fn used(conn: &Connection, folded: &str) -> Result<u64, DbError> {
-    let sql = "SELECT coalesce(sum(bytes + spare_bytes), 0) FROM bucket
+    let sql = "SELECT bytes, spare_bytes FROM bucket
                WHERE state = 0 AND folded > ?1 || '/' AND folded < ?1 || '0'";
-    Ok(conn.prepare_cached(sql)?.query_row([folded], |row| row.get(0))?)
+    let each: Vec<(u64, u64)> = all(conn, sql, [folded], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(each.into_iter().fold(0, |sum, (bytes, spare)| sum.saturating_add(bytes).saturating_add(spare)))
 }
 
 /// The namespace of a live bucket, folded.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, params};
 
-use super::{files as at_paths, namespace};
+use super::{BYTES_MAX, files as at_paths, namespace};
 use crate::sqlite::checksum::{BUCKET, BUCKET_SPARE};
 use crate::sqlite::objects::{column, quota};
 use crate::sqlite::xet::{files, xorbs};
@@ -68,7 +68,9 @@ fn register(conn: &Connection, now_ms: i64, new: &BucketRegistration) -> Result<
         None => 0,
     };
     let mut were_here = Vec::with_capacity(new.files.len());
-    let mut bytes = 0;
+    let mut bytes = 0i64;
+    let sql = "SELECT spare_bytes FROM bucket WHERE id = ?1";
+    let before: i64 = conn.prepare_cached(sql)?.query_row([new.bucket], |row| row.get(0))?;
     for file in &new.files {
         let known = files::find(conn, &file.hash)?;
         let at_path = known.map_or(Ok(false), |id| at_paths::has(conn, new.bucket, id))?;
@@ -77,12 +79,18 @@ fn register(conn: &Connection, now_ms: i64, new: &BucketRegistration) -> Result<
         if !counts && quota.is_some_and(|quota| used.saturating_add(file.size) > quota) {
             return Err(RegisterError::OverQuota { used, quota: quota.unwrap_or_default() });
         }
+        let more = if counts { 0 } else { column(file.size) };
+        let room = BYTES_MAX - before - bytes;
+        if more > room {
+            let (used, quota) = (before.unsigned_abs(), BYTES_MAX.unsigned_abs());
+            return Err(RegisterError::OverQuota { used, quota });
+        }
         let id = files::find_or_insert(conn, file)?;
         // Also of what is at a path, which it may leave before it is put elsewhere.
         put(conn, now_ms, new.bucket, id, !at_path)?;
         if !counts {
             used = used.saturating_add(file.size);
-            bytes += column(file.size);
+            bytes += more;
         }
         were_here.push(counts);
     }
@@ -186,8 +194,9 @@ fn sweep_deleted(conn: &Connection) -> Result<bool, DbError> {
 
 /// The bucket lets go of the xorbs that none of its files needs and that clients were last told of before `seen_ms`.
 pub(super) fn release_xorbs(conn: &Connection, bucket: BucketId, seen_ms: i64) -> Result<(), DbError> {
+    // From the xorb to its files, of which there are few, and not through all of the bucket.
     let sql = "DELETE FROM bucket_xorb WHERE bucket_id = ?1
-               AND NOT EXISTS (SELECT 1 FROM xet_file_xorb f JOIN bucket_file p ON p.file_id = f.file_id
+               AND NOT EXISTS (SELECT 1 FROM xet_file_xorb f CROSS JOIN bucket_file p ON p.file_id = f.file_id
                                WHERE f.xorb_id = bucket_xorb.xorb_id AND p.bucket_id = ?1)
                AND NOT EXISTS (SELECT 1 FROM xorb WHERE id = bucket_xorb.xorb_id AND seen_ms >= ?2)";
     conn.prepare_cached(sql)?.execute(params![bucket, seen_ms])?;

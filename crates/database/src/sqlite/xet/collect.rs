@@ -96,8 +96,9 @@ impl Database {
             .write(move |conn, now_ms| {
                 let mut condemned = 0;
                 for id in found {
-                    let needed = "SELECT 1 FROM xet_file_xorb f JOIN xet_backing x ON x.file_id = f.file_id
-                                  JOIN repo_object o ON o.backing_id = x.backing_id
+                    let needed =
+                        "SELECT 1 FROM xet_file_xorb f CROSS JOIN xet_backing x ON x.file_id = f.file_id
+                                  CROSS JOIN repo_object o ON o.backing_id = x.backing_id
                                   WHERE f.xorb_id = ?2 AND o.repo_id = ?1 AND o.state = 0";
                     let seen = "SELECT 1 FROM xorb WHERE id = ?1 AND seen_ms >= ?2";
                     if conn.prepare_cached(needed)?.exists(params![repo, id])?
@@ -131,6 +132,7 @@ impl Database {
             let mut garbage = XetGarbage::default();
             let (mut gone, mut xorbs) = (BTreeSet::new(), BTreeSet::new());
             let links = "SELECT count(*) + EXISTS (SELECT 1 FROM bucket_file WHERE file_id = ?1)
+                         + EXISTS (SELECT 1 FROM bucket_spare WHERE file_id = ?1)
                          FROM xet_backing x JOIN repo_object o ON o.backing_id = x.backing_id
                          WHERE x.file_id = ?1 AND o.state = 0";
             for (file, going) in files {

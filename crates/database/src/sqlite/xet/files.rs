@@ -16,11 +16,11 @@ macro_rules! file_sql {
     };
 }
 
-/// Of the file `f`, whether a live link of the repo `?2` is it.
+/// Of the file `f`, whether a live link of the repo `?2` is it. From the file to its links: of the repo there may be many.
 macro_rules! is_linked_sql {
     () => {
-        "SELECT 1 FROM xet_backing x JOIN backing b ON b.id = x.backing_id
-         JOIN repo_object o ON o.backing_id = b.id
+        "SELECT 1 FROM xet_backing x CROSS JOIN backing b ON b.id = x.backing_id
+         CROSS JOIN repo_object o ON o.backing_id = b.id
          WHERE x.file_id = f.id AND b.state = 1 AND o.repo_id = ?2 AND o.state = 0"
     };
 }
