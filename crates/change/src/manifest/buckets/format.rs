@@ -201,6 +201,7 @@ pub(super) fn newest(directory: &Path) -> std::io::Result<Option<(i64, PathBuf)>
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
 
