@@ -7,8 +7,6 @@
 //!
 //! Start at [`push`], the shape of every other operation.
 
-#![cfg_attr(test, expect(clippy::unwrap_used, reason = "a test may panic"))]
-
 mod backup;
 mod collect;
 mod commit;
