@@ -436,9 +436,11 @@ def test_a_disk_that_becomes_full(small_disk, stopped_hub):
         answer = raw.answer()
     assert answer.status == 507 and b"full" in answer.body, (answer.status, answer.body)
     assert at.read(kept.name) == kept.data, "reading goes on"
+    hub.run("debug", "clock", "+30d")
+    assert Cas(hub, token, "models/admin/x").read(kept.name) == kept.data, "also when the keys of addresses are due to be replaced"
     ballast.unlink()
     wait.until(lambda: (hub.run("maintain", "--now"), len(xorbs()) == 2)[1], "nothing of it stays", every=0.5)
-    new = File.of(content(3 * MIB, "new"))
+    at, new = Cas(hub, token, "models/admin/x"), File.of(content(3 * MIB, "new"))
     wait.until(lambda: at.put_xorb(new.xorbs[0]).status == 200, "there is room again")
     assert at.put_shard(new).status == 200 and at.read(new.name) == new.data
     hub.fsck()

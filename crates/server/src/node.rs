@@ -81,6 +81,10 @@ impl Node {
         };
         let keys = TransferKeys::open(&database).await?;
         let objects = Objects::new(database.clone(), store.clone(), keys, auth, config.objects_config());
+        if let Err(error) = objects.xet().make_keys().await {
+            // They are made when they are needed.
+            tracing::error!(%error, "the keys of addresses of xorbs cannot be made");
+        }
         let repositories = Arc::new(Repositories::new(database.clone(), disk.clone(), config.cache_limits()));
         let changes = Changes::new(
             database.clone(),

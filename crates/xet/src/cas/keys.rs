@@ -47,7 +47,12 @@ impl Key {
 }
 
 impl Cas {
-    /// The newest first; one that is too old is replaced.
+    /// Makes the first key, so that whoever only reads never waits for a write, which a full disk would refuse.
+    pub async fn make_keys(&self) -> Result<(), KeysError> {
+        self.keys().await.map(drop)
+    }
+
+    /// The newest first; one that is too old is replaced, once that can be written.
     pub(super) async fn keys(&self) -> Result<Vec<Key>, KeysError> {
         let mut keys = self.0.keys.0.lock().await;
         if keys.is_empty() {
@@ -56,7 +61,12 @@ impl Cas {
         let now_ms = self.0.database.clock().now_ms();
         let lifetime_ms = millis(self.0.config.key_lifetime);
         if keys.first().is_none_or(|newest| newest.made_ms + lifetime_ms <= now_ms) {
-            add(&self.0.database, &mut keys, now_ms).await?;
+            match add(&self.0.database, &mut keys, now_ms).await {
+                Err(error) if !keys.is_empty() => {
+                    tracing::info!(%error, "the keys of addresses are not replaced yet");
+                }
+                added => added?,
+            }
         }
         Ok(keys.clone())
     }
