@@ -194,6 +194,36 @@ async fn a_source_that_is_deleted_meanwhile_gives_nothing() {
 }
 
 #[tokio::test]
+async fn a_source_that_turns_private_meanwhile_gives_nothing() {
+    let (hub, source, _, tip) = with_source().await;
+    let bob = hub.changes.database().create_user("bob".parse().unwrap(), false).await.unwrap().id;
+    for round in 0..8 {
+        hub.changes.set_visibility(&hub.now(&source), Visibility::Public).await.unwrap();
+        let to = hub.repo(&format!("copy{round}")).await;
+        let seen = hub.access::<Read>(bob, &source).await;
+        let to_access = Authorized::<Write>::system("test", hub.now(&to));
+        let copy = hub.changes.duplicate(seen, to_access, Quota::Exempt);
+        let now = hub.now(&source);
+        let hide = hub.changes.set_visibility(&now, Visibility::Private);
+        // Once before it begins, then at the same time.
+        let copied = if round == 0 {
+            hide.await.unwrap();
+            copy.await
+        } else {
+            let (copied, hidden) = tokio::join!(copy, hide);
+            hidden.unwrap();
+            copied
+        };
+        match copied {
+            Ok(()) => assert!(round > 0 && hub.tip(&to, MAIN) == Some(tip)),
+            Err(DuplicateError::SourceGone) => assert_eq!(hub.packs_of(&to), (vec![], 0)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    hub.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_source_that_changes_meanwhile_gives_one_of_its_states() {
     let (hub, source, git, tip) = with_source().await;
     let mut old = tip;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use auth::transfer::TransferKeys;
-use auth::{Authorized, Credential, Identity, Propose};
+use auth::{Authorized, Credential, Identity, Propose, Right};
 use bytes::Bytes;
 use change::{Changes, Limits};
 use database::{Clock, Database, NewRepo, Oid, Repo, Sha256, TokenRole, UserId, Visibility, object_key};
@@ -121,12 +121,12 @@ impl Hub {
         assert!(report.findings.is_empty(), "{report}");
     }
 
-    /// A new user, and the right of one to push to `repo`, which is theirs.
     pub async fn user(&self, name: &str) -> UserId {
         self.changes.database().create_user(name.parse().unwrap(), true).await.unwrap().id
     }
 
-    pub async fn access(&self, user: UserId, repo: &Repo) -> Authorized<Propose> {
+    /// What `user` may do with `repo`, by a new token of theirs.
+    pub async fn access<A: Right>(&self, user: UserId, repo: &Repo) -> Authorized<A> {
         let database = self.changes.database();
         let (_, secret) = auth::issue(database, user, "test".to_owned(), TokenRole::Write).await.unwrap();
         let identity: Identity = auth::identify(database, &Credential::Token(secret)).unwrap();
