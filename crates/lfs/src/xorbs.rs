@@ -12,6 +12,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use database::{BackingId, Bucket, DbError, Link, NewXetObject, Possessed, Proof, Quota, RepoId, Sha256};
 use storage::StoreError;
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use xet::{CommitError, Progress, RegisteredFile, ShardRefused, Stream};
 
@@ -206,7 +207,7 @@ impl Objects {
             match proven {
                 Ok(Ok(())) => {}
                 // The server stops: the next one goes on from the rows.
-                Ok(Err(error)) if is_end_of_database(&error) => {}
+                Ok(Err(error)) if is_end_of_server(&error) => {}
                 Ok(Err(error)) => tracing::warn!(
                     backing = of.backing.0, %error, "a file could not be verified; it is tried again later"
                 ),
@@ -245,10 +246,13 @@ impl Objects {
     }
 }
 
-fn is_end_of_database(error: &StoreError) -> bool {
+/// Its database is closed, or its runtime cancels what is under way.
+fn is_end_of_server(error: &StoreError) -> bool {
     let mut error: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(current) = error {
-        if matches!(current.downcast_ref::<DbError>(), Some(DbError::Closed)) {
+        if matches!(current.downcast_ref::<DbError>(), Some(DbError::Closed))
+            || current.downcast_ref::<JoinError>().is_some_and(JoinError::is_cancelled)
+        {
             return true;
         }
         error = match current.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
