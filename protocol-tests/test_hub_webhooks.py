@@ -544,8 +544,6 @@ def test_a_flood_for_a_dead_target(local, receiver):
 @pytest.fixture
 def certificate(tmp):
     """(of an authority, of localhost by it with its key)"""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is missing")
 
     def openssl(*arguments):
         subprocess.run(["openssl", *map(str, arguments)], cwd=tmp, check=True, capture_output=True)
