@@ -219,27 +219,6 @@ impl DbError {
     }
 }
 
-macro_rules! from_sqlite {
-    ($($name:ident),*) => {$(
-        impl From<rusqlite::Error> for $name {
-            fn from(error: rusqlite::Error) -> $name {
-                $name::Db(error.into())
-            }
-        }
-    )*};
-}
-
-from_sqlite!(
-    BatchError,
-    CreateError,
-    ApplyError,
-    PublishError,
-    RegisterError,
-    LockError,
-    DiscussionError,
-    WebhookError
-);
-
 /// What a write may fail with: the writer must be able to put its own failures in, and to see them.
 pub(super) trait WriteError: From<DbError> + Send + 'static {
     fn database(&self) -> Option<&DbError>;
@@ -253,6 +232,12 @@ impl WriteError for DbError {
 
 macro_rules! write_errors {
     ($($name:ident),*) => {$(
+        impl From<rusqlite::Error> for $name {
+            fn from(error: rusqlite::Error) -> $name {
+                $name::Db(error.into())
+            }
+        }
+
         impl WriteError for $name {
             fn database(&self) -> Option<&DbError> {
                 match self {
